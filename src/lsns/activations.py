@@ -1,0 +1,220 @@
+"""Texts to pooled block outputs, batched: the only place that reads hidden states.
+
+Hooks stand at the outputs of the blocks, where a lesion acts as well: the last of a model's own
+`hidden_states` is after the final norm, and so is not the residual stream. Pooling happens inside
+the hooks, so that no more than one block's hidden states are held at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from lsns.chunks import Chunk, map_chunks, plan_chunks, split_batches
+from lsns.errors import LsnsError
+from lsns.models.base import BaseModel
+from lsns.models.blocks import hidden_states
+from lsns.stimuli.contrast import parse_pooling
+
+Array = np.ndarray[Any, Any]
+# Padded tokens per batch: large enough for the rate of large matrices, small in memory.
+TOKEN_BUDGET = 2048
+
+
+def extract(
+    model: BaseModel,
+    texts: Sequence[str],
+    *,
+    pooling: str = "last-token",
+    max_tokens: int | None = None,
+    batch_size: int | None = None,
+) -> Float[Array, "n_texts n_layers hidden_size"]:
+    """The block outputs for every text, pooled over its tokens.
+
+    Args:
+        model: from `lsns.load_model`.
+        texts: read as they are, with the special tokens that the tokenizer adds by itself.
+        pooling: `last-token`, `mean` or `sum`, over the text's own tokens and never over padding.
+        max_tokens: cut every text to its first tokens, special ones included.
+        batch_size: texts per forward pass; by default as many as fit a fixed number of tokens.
+
+    Returns:
+        float32, in the order of `texts`.
+
+    Raises:
+        LsnsError: a text without tokens, or an activation that is not finite.
+    """
+    tokens = tokenize(model.tokenizer, texts, max_tokens=max_tokens)
+    rows = np.empty((len(texts), *model.shape), dtype=np.float32)
+    done = np.zeros(len(texts), dtype=np.uint8)
+    fill_rows(model, tokens, rows, done, pooling=pooling, batch_size=batch_size)
+    return rows
+
+
+def tokenize(
+    tokenizer: Any, texts: Sequence[str], *, max_tokens: int | None = None
+) -> list[list[int]]:
+    """Token ids of every text, cut to `max_tokens` as the tokenizer's own truncation would.
+
+    The tokenizer is left as it is: its padding side and truncation are not touched.
+
+    Raises:
+        LsnsError: a text that has no tokens.
+    """
+    encoded = tokenizer(list(texts), return_special_tokens_mask=True)
+    pairs = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+    tokens = [_cut(list(ids), list(special), max_tokens) for ids, special in pairs]
+    empty = next((index for index, ids in enumerate(tokens) if not ids), None)
+    if empty is not None:
+        raise LsnsError(
+            f"text {empty + 1} of {len(tokens)} ({texts[empty][:40]!r}) has no tokens; remove it"
+        )
+    return tokens
+
+
+def fill_rows(
+    model: BaseModel,
+    tokens: Sequence[Sequence[int]],
+    rows: Float[Array, "n_texts n_layers hidden_size"],
+    done: Array,
+    *,
+    pooling: str,
+    batch_size: int | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Compute the rows that are not done yet, chunk by chunk; see `extract`.
+
+    Args:
+        model: the model.
+        tokens: ids per text.
+        rows: float32, filled in place; may be memory-mapped.
+        done: one byte per text; a row is marked only after it has been written.
+        pooling: see `extract`.
+        batch_size: see `extract`.
+        advance: told of the number of rows as they are done.
+    """
+    how = parse_pooling(pooling)
+    if batch_size is not None and batch_size < 1:
+        raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
+
+    _check_length(model, tokens)
+
+    def compute(chunk: Chunk) -> Array:
+        batches = split_batches(chunk, tokens, batch_size=batch_size, budget=TOKEN_BUDGET)
+        return np.concatenate([_run_batch(model, [tokens[i] for i in b], how) for b in batches])
+
+    missing = [chunk for chunk in plan_chunks(tokens) if not all(done[index] for index in chunk)]
+    with model.evaluating(), _explained_memory():
+        for chunk, values in map_chunks(compute, missing):
+            new = sum(1 for index in chunk if not done[index])
+            rows[list(chunk)] = values
+            _flush(rows)
+            done[list(chunk)] = 1
+            _flush(done)
+            advance(new)
+
+
+def _run_batch(model: BaseModel, tokens: Sequence[Sequence[int]], pooling: str) -> Array:
+    lengths = torch.tensor([len(ids) for ids in tokens], device=model.device)
+    # Padding on the right, with any id: no token of a causal model sees what comes after it.
+    width = max(map(len, tokens))
+    padded = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in tokens])
+    input_ids = padded.to(model.device)
+    attention = (torch.arange(width, device=model.device) < lengths[:, None]).long()
+    with _pooled_outputs(model, lengths, pooling) as outputs:
+        model.forward(input_ids, attention)
+    stacked = torch.stack([_only(outputs, index) for index in range(model.num_layers)], dim=1)
+    values = stacked.numpy()
+    if not np.isfinite(values).all():
+        layer = int(np.argwhere(~np.isfinite(values))[0][1])
+        raise LsnsError(
+            f"activations of layer {layer} are not finite in {_dtype_name(model)}; "
+            "use --dtype float32 or bfloat16"
+        )
+    return values
+
+
+@contextmanager
+def _pooled_outputs(
+    model: BaseModel, lengths: torch.Tensor, pooling: str
+) -> Iterator[dict[int, torch.Tensor]]:
+    outputs: dict[int, torch.Tensor] = {}
+
+    def reader(index: int) -> Callable[[Any, Any, Any], None]:
+        def read(_module: Any, _inputs: Any, output: Any) -> None:
+            outputs[index] = pool(hidden_states(output), lengths, pooling).cpu()
+
+        return read
+
+    handles = [
+        block.register_forward_hook(reader(index)) for index, block in enumerate(model.blocks)
+    ]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def pool(hidden: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
+    """One float32 vector per text from hidden states (batch, tokens, units), padded on the right.
+
+    Sums are taken in float64 where the device has it, so that neighbours in the batch, which
+    decide on the padding, do not change the result.
+    """
+    lengths = lengths.to(hidden.device)
+    if pooling == "last-token":
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return hidden[rows, lengths - 1].float()
+    real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+    wide = torch.float32 if hidden.device.type == "mps" else torch.float64
+    total = torch.where(real[:, :, None], hidden, 0).sum(dim=1, dtype=wide)
+    return (total if pooling == "sum" else total / lengths[:, None]).float()
+
+
+def _cut(ids: list[int], special: list[int], max_tokens: int | None) -> list[int]:
+    """Cut the text and keep the special tokens around it, as truncation does."""
+    if max_tokens is None or len(ids) <= max_tokens:
+        return ids
+    tail = next((i for i, flag in enumerate(reversed(special)) if not flag), len(ids))
+    return ids[: max(max_tokens - tail, 0)] + ids[len(ids) - tail :][:max_tokens]
+
+
+def _check_length(model: BaseModel, tokens: Sequence[Sequence[int]]) -> None:
+    limit = model.context_length
+    longest = max(range(len(tokens)), key=lambda index: len(tokens[index]))
+    if limit is not None and len(tokens[longest]) > limit:
+        raise LsnsError(
+            f"text {longest + 1} has {len(tokens[longest])} tokens, and the model reads at most "
+            f"{limit}; use --max-tokens {limit}"
+        )
+
+
+def _only(outputs: dict[int, torch.Tensor], index: int) -> torch.Tensor:
+    if index not in outputs:
+        raise LsnsError(f"block {index} did not run; name the right blocks with --blocks")
+    return outputs[index]
+
+
+def _flush(array: Array) -> None:
+    if isinstance(array, np.memmap):
+        array.flush()
+
+
+def _dtype_name(model: BaseModel) -> str:
+    return str(next(model.model.parameters()).dtype).removeprefix("torch.")
+
+
+@contextmanager
+def _explained_memory() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise LsnsError(
+            "the device ran out of memory; use a smaller --batch-size (what was computed is kept)"
+        ) from None

@@ -1,0 +1,151 @@
+"""`BaseAnalyzer`: activations in two conditions to a mask, and what built-in ones share."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lsns.analysis.selection import PercentileRange, count_units, select_units
+from lsns.errors import LsnsError
+from lsns.moments import Moments, adjust_p_values, welch
+
+Array = np.ndarray[Any, Any]
+Metadata = dict[str, Any]
+
+
+class BaseAnalyzer(ABC):
+    """An analysis method; subclass it for one of your own.
+
+    Args:
+        config: options of the method. Built-in analyzers take `percentage` or `num_units`,
+            `localize_range`, `per_layer` and `seed`.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        self.config: dict[str, Any] = dict(config or {})
+
+    @abstractmethod
+    def analyze(
+        self,
+        positive_activations: Float[Array, "n_positive n_layers hidden_size"],
+        negative_activations: Float[Array, "n_negative n_layers hidden_size"],
+    ) -> tuple[Bool[Array, "n_layers hidden_size"], Metadata]:
+        """A mask of the selected units, and what is to be known of it (arrays as arrays)."""
+
+    @abstractmethod
+    def get_analyzer_name(self) -> str:
+        """The name of the method."""
+
+
+class MomentsAnalyzer(BaseAnalyzer):
+    """An analyzer that needs moments only, so that it works from the cache without a model.
+
+    A subclass supplies `score` and, for the p-values, whether it looks at x or at |x|.
+    """
+
+    name: ClassVar[str]
+    signed: ClassVar[bool] = False
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"percentage", "num_units", "localize_range", "per_layer", "seed"}
+    )
+    default_percentage: ClassVar[float] = 1.0
+    default_per_layer: ClassVar[bool] = False
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        super().__init__(config)
+        unknown = sorted(set(self.config) - self.options)
+        if unknown:
+            raise LsnsError(
+                f"{self.name} has no option {unknown[0]!r}; it has {', '.join(sorted(self.options))}"
+            )
+
+    @abstractmethod
+    def score(self, positive: Moments, negative: Moments) -> Float[Array, "n_layers hidden_size"]:
+        """One number per unit; the highest are selected by default."""
+
+    def get_analyzer_name(self) -> str:
+        """The name of the method."""
+        return self.name
+
+    def analyze(
+        self,
+        positive_activations: Float[Array, "n_positive n_layers hidden_size"],
+        negative_activations: Float[Array, "n_negative n_layers hidden_size"],
+    ) -> tuple[Bool[Array, "n_layers hidden_size"], Metadata]:
+        """Select units; see `analyze_moments` for the metadata."""
+        for condition, x in (
+            ("positive", positive_activations),
+            ("negative", negative_activations),
+        ):
+            if x.ndim != 3 or len(x) < 2 or not np.isfinite(x).all():
+                raise LsnsError(
+                    f"{condition} activations must be finite, of shape (items >= 2, layers, units);"
+                    f" found {x.shape}"
+                )
+        return self.analyze_moments(
+            Moments.of(positive_activations), Moments.of(negative_activations)
+        )
+
+    def analyze_moments(
+        self, positive: Moments, negative: Moments
+    ) -> tuple[Bool[Array, "n_layers hidden_size"], Metadata]:
+        """Select units.
+
+        Returns:
+            The mask, and metadata: `scores`, `t_values`, `p_values` (two-sided, of Welch's test)
+            and `adjusted_p_values` (Benjamini-Hochberg over all units), each of the shape of the
+            mask; `num_units`, and `weakest_score`, the lowest score that was selected.
+        """
+        scores = self.score(positive, negative)
+        t, p = welch(positive, negative, signed=self.signed)
+        mask = self.select(scores)
+        return mask, {
+            "method": self.name,
+            "num_units": int(mask.sum()),
+            "weakest_score": float(scores[mask].min()),
+            "scores": scores,
+            "t_values": t,
+            "p_values": p,
+            "adjusted_p_values": adjust_p_values(p),
+        }
+
+    def select(
+        self, scores: Float[Array, "n_layers hidden_size"]
+    ) -> Bool[Array, "n_layers hidden_size"]:
+        """Exactly the number of units that the options ask for."""
+        return select_units(
+            scores,
+            self.count(scores.shape),
+            localize_range=self.config.get("localize_range") or "100-100",
+            per_layer=self.per_layer,
+            seed=self.config.get("seed", 42),
+        )
+
+    def check(self) -> None:
+        """Check what can be checked of the options before a model's shape is known."""
+        PercentileRange.parse(self.config.get("localize_range") or "100-100")
+        percentage, num_units = self.config.get("percentage"), self.config.get("num_units")
+        if percentage is not None or num_units is not None:
+            count_units(sys.maxsize, percentage=percentage, num_units=num_units)
+
+    def count(self, shape: tuple[int, int]) -> int:
+        """How many units are selected of a model of that shape."""
+        n_layers, hidden_size = shape
+        num_units = self.config.get("num_units")
+        percentage = self.config.get("percentage")
+        if percentage is None and num_units is None:
+            percentage = self.default_percentage
+        if num_units is None and self.per_layer:
+            return n_layers * count_units(hidden_size, percentage=percentage)
+        return count_units(n_layers * hidden_size, percentage=percentage, num_units=num_units)
+
+    @property
+    def per_layer(self) -> bool:
+        """Whether every layer gets the same number of units."""
+        chosen = self.config.get("per_layer")
+        return self.default_per_layer if chosen is None else bool(chosen)

@@ -1,0 +1,130 @@
+"""Scores to exactly k units: how many, from which percentiles, over all layers or per layer.
+
+Selection is by rank, never by threshold, so ties cannot make a mask larger than asked; tied units
+are taken in the order of their index. Pure arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lsns.errors import LsnsError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class PercentileRange:
+    """Where in the distribution of scores units are taken from.
+
+    `100-100` is the k highest, `0-0` the k lowest, `x-y` a random draw of k among the units
+    whose score lies between those percentiles.
+    """
+
+    start: float
+    end: float
+
+    @classmethod
+    def parse(cls, text: str) -> PercentileRange:
+        """Read `START-END`, as in `100-100`, `0-0` or `80-90`."""
+        advice = "use 100-100 (highest), 0-0 (lowest) or START-END with 0 <= START < END <= 100"
+        try:
+            start, end = (float(part) for part in text.split("-"))
+        except ValueError:
+            raise LsnsError(f"localize-range {text!r} is not a range; {advice}") from None
+        extreme = start == end and start in (0.0, 100.0)
+        if not extreme and not 0 <= start < end <= 100:
+            raise LsnsError(f"localize-range {text!r} is not possible; {advice}")
+        return cls(start, end)
+
+    @property
+    def is_draw(self) -> bool:
+        """Whether units are drawn at random, rather than taken by rank."""
+        return self.start != self.end
+
+
+def count_units(
+    total: int, *, percentage: float | None = None, num_units: int | None = None
+) -> int:
+    """How many units to select out of `total`: a percentage, rounded down, or a number.
+
+    Raises:
+        LsnsError: both or neither given, out of bounds, or less than one unit.
+    """
+    if (percentage is None) == (num_units is None):
+        raise LsnsError("give either a percentage or a number of units, and not both")
+    if num_units is not None:
+        if not 1 <= num_units <= total:
+            raise LsnsError(f"num-units must lie between 1 and {total}, all units; got {num_units}")
+        return num_units
+    assert percentage is not None
+    if not (math.isfinite(percentage) and 0 < percentage <= 100):
+        raise LsnsError(f"percentage must be above 0 and at most 100; got {percentage}")
+    # Exact arithmetic on the decimal that was written: 0.29 / 100 * 10000 is 28.999... in floats.
+    k = int(Fraction(repr(percentage)) * total / 100)
+    if k == 0:
+        raise LsnsError(
+            f"{percentage}% of {total} units is less than one unit; "
+            f"give at least {100 / total:.2g} or use --num-units"
+        )
+    return k
+
+
+def select_units(
+    scores: Float[Array, "n_layers hidden_size"],
+    k: int,
+    *,
+    localize_range: str = "100-100",
+    per_layer: bool = False,
+    seed: int = 42,
+) -> Bool[Array, "n_layers hidden_size"]:
+    """A mask of exactly `k` units.
+
+    Args:
+        scores: one finite number per unit.
+        k: number of units, 1 to all of them.
+        localize_range: see `PercentileRange`.
+        per_layer: the same number in every layer; where `k` is no multiple of the number of
+            layers, the first layers take one more.
+        seed: for a draw from between two percentiles. The draw is that of the published
+            scripts: `numpy.random.RandomState(seed).choice`, a stream that never changes.
+
+    Raises:
+        LsnsError: a score that is not a number, or fewer than `k` units in the range.
+    """
+    if np.isnan(scores).any():
+        raise LsnsError(f"{int(np.isnan(scores).sum())} units have no score (NaN); none selected")
+    where = PercentileRange.parse(localize_range)
+    rng = np.random.RandomState(seed)
+    if not per_layer:
+        return _select(scores.ravel(), k, where, rng).reshape(scores.shape)
+    shares = [k // len(scores) + (row < k % len(scores)) for row in range(len(scores))]
+    rows = [_select(row, share, where, rng) for row, share in zip(scores, shares, strict=True)]
+    return np.stack(rows)
+
+
+def _select(scores: Array, k: int, where: PercentileRange, rng: np.random.RandomState) -> Array:
+    mask = np.zeros(scores.size, dtype=bool)
+    if where.is_draw:
+        mask[_draw(scores, k, where, rng)] = True
+    else:
+        ranked = np.argsort(-scores if where.start == 100 else scores, kind="stable")
+        mask[ranked[:k]] = True
+    return mask
+
+
+def _draw(scores: Array, k: int, where: PercentileRange, rng: np.random.RandomState) -> Array:
+    low, high = np.percentile(scores, [where.start, where.end])
+    candidates = np.flatnonzero((scores >= low) & (scores <= high))
+    if candidates.size < k:
+        raise LsnsError(
+            f"localize-range {where.start:g}-{where.end:g} holds {candidates.size} units, "
+            f"{k} were asked for; widen the range or ask for fewer"
+        )
+    return rng.choice(candidates, size=k, replace=False)

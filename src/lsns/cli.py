@@ -1,0 +1,281 @@
+"""The commands. No logic: options to calls, results to lines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from lsns.errors import LsnsError
+
+if TYPE_CHECKING:
+    from lsns.localization import Localization
+    from lsns.models.base import BaseModel
+    from lsns.models.factory import ModelRequest
+
+EXIT_CODE = 2
+Network = Literal["language", "theory-of-mind", "multiple-demand"]
+Pooling = Literal["last-token", "last", "mean", "sum"]
+Method = Literal["ttest", "ttest-signed", "nmd", "mean"]
+Dtype = Literal["float32", "bfloat16", "float16", "auto"]
+
+app = App(
+    name="lsns",
+    help="Functional localizers for language models: find units, lesion them, measure what is lost.",
+    version_flags=["--version"],
+)
+stimuli_app = App(name="stimuli", help="Published stimulus sets.")
+app.command(stimuli_app)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, and how it is loaded."""
+
+    model_name: str
+    """smollm2-135m (bundled, needs no hub), a hub id, a local folder, or a .gguf file."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps or cuda:N."""
+    dtype: Dtype = "float32"
+    """Precision of the weights; auto is the checkpoint's own."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    untrained: Annotated[bool, Parameter(negative="")] = False
+    """Random weights of the same architecture, drawn with --seed."""
+    trust_remote_code: Annotated[bool, Parameter(negative="")] = False
+    """Run code that comes with the model."""
+    blocks: str | None = None
+    """Dotted path of the list of blocks, where it is not found by itself."""
+    threads: int | None = None
+    """Threads of torch on the CPU; default: torch's own."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LocalizationOptions:
+    """Which units."""
+
+    percentage: float | None = None
+    """Percent of all units, rounded down; default 1 (nmd: 0.5 of each layer)."""
+    num_units: int | None = None
+    """A number of units instead of a percentage."""
+    localize_range: str = "100-100"
+    """100-100 highest, 0-0 lowest, x-y a random draw between those percentiles of the score."""
+    per_layer: Annotated[bool | None, Parameter(negative="--global")] = None
+    """The same number of units in every layer (nmd's default), or over all layers."""
+    method: Method = "ttest"
+    """How units are scored."""
+    pooling: Pooling | None = None
+    """How a text's tokens become one vector; default: the network's protocol."""
+    max_tokens: int | None = None
+    """Cut texts to their first tokens; 0: whole; default: the network's protocol."""
+    stimuli: str | None = None
+    """A folder of langloc CSVs, or a CSV, TSV or JSONL file with text, condition, group."""
+    seed: int = 42
+    """Of random draws, and of the weights of an untrained model."""
+    batch_size: int | None = None
+    """Texts per forward pass; results do not depend on it."""
+    cache_dir: str | None = None
+    """Where results are kept; default LOC_CACHE, else cache."""
+    overwrite: Annotated[bool, Parameter(negative="")] = False
+    """Run the model again even if its activations are cached."""
+
+
+@app.command
+def localize(
+    model: ModelOptions,
+    options: LocalizationOptions | None = None,
+    *,
+    network: Network | None = None,
+) -> None:
+    """Find the units that answer to a contrast; write the mask and its p-values.
+
+    Parameters
+    ----------
+    network
+        Which network to localize; default language, or the name of the --stimuli file.
+    """
+    from lsns.report.text import describe_localization
+
+    options = options or LocalizationOptions()
+    with _threads(model.threads):
+        found = _localize(_request(model, options), options, network)
+    paths = found.save(options.cache_dir)
+    print(describe_localization(found))
+    for path in paths:
+        print(f"wrote {path}")
+
+
+@app.command
+def lesion(
+    model: ModelOptions,
+    options: LocalizationOptions | None = None,
+    *,
+    prompt: str,
+    network: Annotated[
+        list[Literal["language", "theory-of-mind", "multiple-demand", "random", "none"]] | None,
+        Parameter(consume_multiple=True),
+    ] = None,
+    control_for: Network | None = None,
+    control: Literal["uniform", "layer", "magnitude"] = "uniform",
+    mode: Literal["zero", "mean"] = "zero",
+    max_new_tokens: int = 20,
+    temperature: float | None = None,
+) -> None:
+    """Continue a prompt under a lesion, a random control lesion, or none.
+
+    Parameters
+    ----------
+    prompt
+        The text to continue.
+    network
+        What is lesioned: a network, random (as many units from outside the network's), or none.
+        Several are shown one below the other. Default language.
+    control_for
+        The network that random is a control for; default language.
+    control
+        Units of a random control: any others, as many in each layer, or also of like magnitude.
+    mode
+        What replaces a unit: zero, or its mean activation.
+    max_new_tokens
+        Length of the continuation.
+    temperature
+        Sample at this temperature, with --seed; default: greedy.
+    """
+    from lsns.experiment import continue_under_lesions
+    from lsns.report.text import describe_continuations
+
+    options = options or LocalizationOptions()
+    with _threads(model.threads):
+        loaded = _request(model, options).load()
+        continuations = continue_under_lesions(
+            loaded,
+            prompt,
+            network or ["language"],
+            find=lambda name: _localize(loaded, options, name),
+            control_for=control_for or "language",
+            control=control,
+            seed=options.seed,
+            mode=mode,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+        )
+    print(describe_continuations(prompt, continuations))
+
+
+@stimuli_app.command
+def fetch(
+    name: Literal["langloc"],
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("stimuli/langloc"),
+) -> None:
+    """Download a published set from a pinned commit; every file is checked by SHA-256.
+
+    Parameters
+    ----------
+    name
+        langloc: sentences and nonword strings of Fedorenko et al. (2010).
+    output
+        Folder for the files.
+    """
+    from lsns.stimuli.published import fetch_langloc
+
+    paths = fetch_langloc(output, notify=print)
+    print(f"{name}: {len(paths)} files in {output}; use them with --stimuli {output}")
+
+
+def main(command: str | None = None) -> None:
+    """Run the command line, or one command of it; exits 2 with one line on a user's error."""
+    arguments = sys.argv[1:] if command is None else [command, *sys.argv[1:]]
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line on `arguments`; the exit code."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("lsns").setLevel(logging.INFO)
+    try:
+        app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fail(f"{error} (see lsns --help)")
+    except LsnsError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt as interrupt:
+        return _fail(str(interrupt) or "interrupted")
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); nothing is wrong.
+        sys.stderr.close()
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"lsns: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_CODE
+
+
+def _localize(
+    model: BaseModel | ModelRequest, options: LocalizationOptions, network: str | None
+) -> Localization:
+    from lsns.localization import UNSET
+    from lsns.localization import localize as find
+    from lsns.stimuli.networks import load_contrast
+
+    if options.stimuli is None:
+        contrast = load_contrast(network or "language")
+    else:
+        contrast = load_contrast(options.stimuli, network=network)
+    return find(
+        model,
+        contrast,
+        method=options.method,
+        percentage=options.percentage,
+        num_units=options.num_units,
+        localize_range=options.localize_range,
+        per_layer=options.per_layer,
+        pooling=options.pooling,
+        max_tokens={None: UNSET, 0: None}.get(options.max_tokens, options.max_tokens),
+        seed=options.seed,
+        cache_dir=options.cache_dir,
+        overwrite=options.overwrite,
+        batch_size=options.batch_size,
+        progress=True,
+    )
+
+
+def _request(model: ModelOptions, options: LocalizationOptions) -> ModelRequest:
+    from lsns.models.factory import ModelRequest
+
+    return ModelRequest(
+        name=model.model_name,
+        device=model.device,
+        dtype=model.dtype,
+        revision=model.revision,
+        pretrained=not model.untrained,
+        seed=options.seed,
+        trust_remote_code=model.trust_remote_code,
+        blocks=model.blocks,
+    )
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    if number is None:
+        yield
+        return
+    if number < 1:
+        raise LsnsError(f"threads must be at least 1; got {number}")
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

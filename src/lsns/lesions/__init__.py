@@ -1,0 +1,1 @@
+"""Lesions: switch units off, draw control masks, generate text meanwhile."""

@@ -1,0 +1,139 @@
+"""`lesion`: switch units off at the output of their blocks, for as long as a context lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from lsns.cache import digest_of
+from lsns.errors import LsnsError
+from lsns.mask import UnitMask
+from lsns.models.base import BaseModel
+from lsns.models.blocks import hidden_states, with_hidden_states
+
+Array = np.ndarray[Any, Any]
+Mode = Literal["zero", "mean"]
+
+
+@dataclass
+class Lesion:
+    """A lesion that is attached.
+
+    Attributes:
+        mask: the units that are switched off.
+        mode: what they are replaced by: `zero`, or their `mean`.
+        fired: how often the lesion acted, by layer; only layers with selected units.
+    """
+
+    mask: UnitMask
+    mode: Mode
+    fired: dict[int, int] = field(default_factory=dict)
+
+
+@contextmanager
+def lesion(
+    model: BaseModel,
+    mask: UnitMask,
+    mode: Mode = "zero",
+    *,
+    means: Float[Array, "n_layers hidden_size"] | None = None,
+) -> Iterator[Lesion]:
+    """Replace the selected units at the output of their blocks, for every token.
+
+    Holds for prompt and generated tokens, with and without the KV cache. Lesions can be nested:
+    each adds its units, and where they overlap, the inner one acts last. Nothing is left behind
+    at the end, also after an exception.
+
+    Args:
+        model: from `load_model`.
+        mask: of the model's shape, at least one unit.
+        mode: `zero` (as published), or `mean`: the mean activation, which keeps a unit's usual
+            contribution and takes away only its variation.
+        means: for mode `mean`, the values, e.g. `Localization.means`.
+
+    Yields:
+        A `Lesion`, which counts how often it acted.
+
+    Raises:
+        LsnsError: the mask does not fit the model or is empty, mode and means do not fit, or, at
+            the end, a block with selected units never ran: an intact model would be reported as
+            lesioned.
+    """
+    values = _values(model, mask, mode, means)
+    attached = Lesion(mask, mode)
+    name = digest_of({"mask": mask.digest, "mode": mode, "values": _digest_of_values(values)})
+    with ExitStack() as stack:
+        for layer in map(int, np.flatnonzero(mask.per_layer)):
+            hook = _hook(attached, layer, mask.units[layer], values[layer])
+            stack.callback(model.blocks[layer].register_forward_hook(hook).remove)
+            attached.fired[layer] = 0
+        model.active_lesions.append(name)
+        stack.callback(model.active_lesions.remove, name)
+        yield attached
+        _check_fired(attached)
+
+
+def _hook(
+    attached: Lesion, layer: int, units: Array, values: Array
+) -> Callable[[Any, Any, Any], Any]:
+    placed: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def replace(_module: Any, _inputs: Any, output: Any) -> Any:
+        hidden = hidden_states(output)
+        place = (hidden.device, hidden.dtype)
+        if place not in placed:
+            placed[place] = (
+                torch.from_numpy(units).to(hidden.device),
+                torch.from_numpy(values).to(*place),
+            )
+        selected, replacement = placed[place]
+        attached.fired[layer] += 1
+        # Not a product: 0 times an infinite activation would be NaN.
+        return with_hidden_states(output, torch.where(selected, replacement, hidden))
+
+    return replace
+
+
+def _values(model: BaseModel, mask: UnitMask, mode: Mode, means: Array | None) -> Array:
+    check_shape(model, mask)
+    if mode not in get_args(Mode):
+        raise LsnsError(f"no lesion mode {mode!r}; use zero or mean")
+    if mode == "zero":
+        return np.zeros(mask.units.shape, dtype=np.float32)
+    if means is None:
+        raise LsnsError("mode 'mean' needs means=, e.g. Localization.means")
+    if means.shape != mask.units.shape or not np.isfinite(means).all():
+        raise LsnsError(f"means of shape {means.shape} do not fit a mask of {mask.units.shape}")
+    return means.astype(np.float32)
+
+
+def check_shape(model: BaseModel, mask: UnitMask) -> None:
+    """Raise an `LsnsError` unless the mask is for a model of this shape and selects a unit."""
+    if mask.units.shape != model.shape:
+        raise LsnsError(
+            f"the mask is for {mask.units.shape[0]} blocks x {mask.units.shape[1]} units, "
+            f"{model.label} has {model.num_layers} x {model.hidden_size}"
+        )
+    if mask.count == 0:
+        raise LsnsError("the mask selects no unit; there is nothing to lesion")
+
+
+def _check_fired(attached: Lesion) -> None:
+    silent = [layer for layer, count in attached.fired.items() if count == 0]
+    if silent:
+        raise LsnsError(
+            f"the lesion never acted in {len(silent)} of {len(attached.fired)} blocks (first: "
+            f"{silent[0]}): the model did not run them inside the context"
+        )
+
+
+def _digest_of_values(values: Array) -> str:
+    import hashlib
+
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

@@ -1,0 +1,69 @@
+"""A mask: which units were selected, and the manifest of how."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from lsns.cache import read_array, write_array
+from lsns.errors import LsnsError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class UnitMask:
+    """Selected units of a model.
+
+    Attributes:
+        units: bool, shape (n_layers, hidden_size); True where a unit is selected.
+        manifest: all that determined the mask; empty for a mask of unknown origin.
+    """
+
+    units: Bool[Array, "n_layers hidden_size"]
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Number of selected units."""
+        return int(self.units.sum())
+
+    @property
+    def per_layer(self) -> Int[Array, " n_layers"]:
+        """Number of selected units in each layer."""
+        return self.units.sum(axis=1)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the shape and the units: equal for equal masks, whatever their origin."""
+        content = str(self.units.shape).encode() + np.packbits(self.units).tobytes()
+        return hashlib.sha256(content).hexdigest()
+
+    def save(self, path: str | Path) -> Path:
+        """Write an integer `.npy` (0 and 1) and a `.json` manifest beside it, each in one step.
+
+        The integers are int64, as in the published scripts' files.
+        """
+        return write_array(Path(path), self.units.astype(np.int64), self.manifest)
+
+    @classmethod
+    def load(cls, path: str | Path) -> UnitMask:
+        """Read a mask that `save`, or a published script, wrote.
+
+        Raises:
+            LsnsError: no such file, not an array of 0 and 1 with two axes, or other bytes than
+                its manifest was written for.
+        """
+        array, manifest = read_array(Path(path))
+        if array.ndim != 2 or array.dtype.kind not in "bui" or not np.isin(array, (0, 1)).all():
+            raise LsnsError(
+                f"{path} is no mask: expected integers 0 and 1 of shape (layers, units), "
+                f"found {array.dtype} of shape {array.shape}"
+            )
+        return cls(array.astype(bool), manifest)

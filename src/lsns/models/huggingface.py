@@ -1,0 +1,221 @@
+"""Any causal language model of transformers: one generic path, no table of names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lsns.errors import LsnsError
+from lsns.models.base import BaseModel
+from lsns.models.blocks import find_blocks
+from lsns.models.source import ModelSource, hub_identity, resolve_model
+
+
+class HuggingFaceModel(BaseModel):
+    """A causal language model from the hub, a folder, a `.gguf` file, or memory.
+
+    Args:
+        name: see `lsns.load_model`.
+        device: see `BaseModel`.
+        dtype: see `BaseModel`.
+        revision: branch, tag or commit of a hub repository.
+        pretrained: see `BaseModel`.
+        seed: see `BaseModel`.
+        trust_remote_code: run code that comes with the model. Off unless asked for.
+        blocks: dotted path of the list of blocks, where it is not found by itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str = "float32",
+        revision: str | None = None,
+        pretrained: bool = True,
+        seed: int = 42,
+        trust_remote_code: bool = False,
+        blocks: str | None = None,
+    ) -> None:
+        self._source = resolve_model(name, revision=revision)
+        self._trust_remote_code = trust_remote_code
+        self._blocks_path = blocks
+        super().__init__(name, device=device, dtype=dtype, pretrained=pretrained, seed=seed)
+        self._identity = self._source.identity or self._identity_after_download()
+
+    @classmethod
+    def wrap(
+        cls, model: nn.Module, tokenizer: Any, *, name: str = "model", blocks: str | None = None
+    ) -> HuggingFaceModel:
+        """A model that is in memory already; its identity is the content of its weights."""
+        self = cls.__new__(cls)
+        self._source = ModelSource(name, name, "folder", name)
+        self._trust_remote_code = False
+        self._blocks_path = blocks
+        self._in_memory = (model, tokenizer)
+        first = next(model.parameters())
+        BaseModel.__init__(self, name, device=first.device, dtype="auto")
+        return self
+
+    _in_memory: tuple[nn.Module, Any] | None = None
+
+    @property
+    def label(self) -> str:
+        """Short name, for the names of result files."""
+        return self._source.label
+
+    @property
+    def blocks_path(self) -> str | None:
+        """The path of the blocks that was asked for; None where they were found."""
+        return self._blocks_path
+
+    @property
+    def source(self) -> ModelSource:
+        """Where the model's files are."""
+        return self._source
+
+    def get_layer_names(self) -> list[str]:
+        """Dotted names of the blocks, in order."""
+        return self._layer_names
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
+        """Run the blocks without the language modelling head, which no unit depends on."""
+        options = {"use_cache": False} if self._takes_use_cache else {}
+        self._decoder(input_ids=input_ids, attention_mask=attention_mask, **options)
+
+    def _load_model(self) -> nn.Module:
+        if self._in_memory is not None:
+            model = self._in_memory[0]
+        else:
+            with explained(self.name), quiet_transformers():
+                model = self._from_files().to(self.device).eval()  # type: ignore[arg-type]
+        self._layer_names, _ = find_blocks(model, self._blocks_path)
+        self._decoder = decoder_of(model)
+        self._takes_use_cache = "use_cache" in inspect.signature(self._decoder.forward).parameters
+        return model
+
+    def _setup_tokenizer(self) -> Any:
+        if self._in_memory is not None:
+            return self._in_memory[1]
+        from transformers import AutoTokenizer
+
+        with explained(self.name), quiet_transformers():
+            return AutoTokenizer.from_pretrained(**self._where())
+
+    def _get_model_info(self) -> Mapping[str, Any]:
+        config: Any = self.model.config
+        text = config.get_text_config(decoder=True)
+        return {"num_layers": len(self._layer_names), "hidden_size": text.hidden_size}
+
+    def _from_files(self) -> Any:
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        dtype = "auto" if self.dtype is None else self.dtype
+        if self.pretrained:
+            return AutoModelForCausalLM.from_pretrained(**self._where(), dtype=dtype)
+        config = AutoConfig.from_pretrained(**self._where())
+        # Weights are drawn from the global generator; it is put back as it was.
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            model = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=self._trust_remote_code
+            )
+        return model if self.dtype is None else model.to(self.dtype)
+
+    def _where(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"trust_remote_code": self._trust_remote_code}
+        if self._source.kind == "gguf":
+            path = Path(self._source.location)
+            options |= {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+        else:
+            options["pretrained_model_name_or_path"] = self._source.location
+        if self._source.kind == "hub":
+            options["revision"] = self._source.revision or "main"
+        return options
+
+    def _identity_after_download(self) -> str | None:
+        """The commit is known once the hub repository has been loaded."""
+        commit = getattr(getattr(self.model, "config", None), "_commit_hash", None)
+        return None if commit is None else hub_identity(self._source.location, commit)
+
+
+def decoder_of(model: nn.Module) -> nn.Module:
+    """The module that runs all blocks without the language modelling head."""
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
+        return model
+    decoder = model.get_decoder()
+    return decoder if isinstance(decoder, PreTrainedModel) else model.base_model
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write a GGUF file's model, dequantized to float32, and its tokenizer as a folder."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where: dict[str, Any] = {
+        "pretrained_model_name_or_path": gguf.parent,
+        "gguf_file": gguf.name,
+    }
+    with explained(gguf.name), quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        # Dequantized, but still marked as quantized, which save_pretrained refuses.
+        quantizer = getattr(model, "hf_quantizer", None)
+        if quantizer is not None:
+            quantizer.remove_quantization_config(model)
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn what transformers raises while loading into one line."""
+    try:
+        yield
+    except LsnsError:
+        raise
+    except torch.OutOfMemoryError:
+        raise LsnsError(
+            f"model {name!r} does not fit on the device; try --dtype bfloat16"
+        ) from None
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise LsnsError(f"model {name!r} could not be loaded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "couldn't connect" in text or "offline" in text.lower() or "Connection" in text:
+        return (
+            "it is not on this machine, and the hub cannot be reached; give a folder or a .gguf "
+            "file, or smollm2-135m, which needs no hub"
+        )
+    if "gated repo" in text:
+        return "it is gated: ask for access on its page, and log in with `hf auth login`"
+    if "is not a local folder and is not a valid model identifier" in text:
+        return "no such folder, and the hub has no model of that name that you may read"
+    if "trust_remote_code" in text:
+        return "it brings code of its own; read it, then allow it with --trust-remote-code"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Neither bars nor advice from transformers; both settings are put back."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,106 @@
+"""What a model's name stands for, and the identity of its weights, without loading it.
+
+No torch here: a second run must know which results are its own before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lsns.cache import digest_of, remembered_sha256
+from lsns.errors import LsnsError
+from lsns.models import bundled
+
+Kind = Literal["folder", "gguf", "hub"]
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# What loading reads of a folder: configuration, tokenizer, remote code, weights.
+MODEL_FILES = (".json", ".jinja", ".txt", ".model", ".py", ".safetensors", ".bin")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model's files are.
+
+    Attributes:
+        name: as the user gave it.
+        label: short name for the names of result files, e.g. `Llama-3.2-1B`.
+        kind: a folder of transformers files, a GGUF file, or a hub repository.
+        location: the folder, the GGUF file, or the hub id.
+        revision: of a hub repository: the commit if it is known, else what was asked for.
+        identity: names the exact weights and tokenizer; None for a hub repository that is not on
+            this machine yet.
+    """
+
+    name: str
+    label: str
+    kind: Kind
+    location: str
+    revision: str | None = None
+    identity: str | None = None
+
+
+def resolve_model(name: str, *, revision: str | None = None) -> ModelSource:
+    """Find out what `name` stands for: the bundled model, a folder, a `.gguf` file, a hub id.
+
+    A hub repository of which a snapshot is on this machine is taken from there, without asking
+    the hub; `revision` asks for another one.
+
+    Raises:
+        LsnsError: a path that is not there, or a name that cannot be a hub id.
+    """
+    if name == bundled.NAME:
+        folder, identity = bundled.ensure()
+        return ModelSource(name, name, "folder", str(folder), identity=identity)
+    path = Path(name).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return ModelSource(name, path.name, "gguf", str(path), identity=_file_identity(path))
+    if path.is_dir():
+        return _folder_source(name, path)
+    if path.suffix == ".gguf" or path.is_absolute() or name.startswith((".", "~")):
+        raise LsnsError(f"no model at {name}: there is no such file or folder")
+    if not HUB_ID.fullmatch(name):
+        raise LsnsError(f"{name!r} is neither a file, nor a folder, nor a possible hub id")
+    return _hub_source(name, revision)
+
+
+def _folder_source(name: str, path: Path) -> ModelSource:
+    if not (path / "config.json").is_file():
+        raise LsnsError(f"folder {name} holds no model: there is no config.json in it")
+    files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
+    content = {file.name: remembered_sha256(file) for file in files}
+    return ModelSource(
+        name, path.resolve().name, "folder", str(path), identity=f"content:{digest_of(content)}"
+    )
+
+
+def _file_identity(path: Path) -> str:
+    return f"content:{remembered_sha256(path)}"
+
+
+def _hub_source(name: str, revision: str | None) -> ModelSource:
+    commit = _cached_commit(name, revision)
+    return ModelSource(
+        name,
+        os.path.basename(name),
+        "hub",
+        name,
+        revision=commit or revision,
+        identity=None if commit is None else hub_identity(name, commit),
+    )
+
+
+def hub_identity(name: str, commit: str) -> str:
+    """The identity of a hub repository at a commit."""
+    return f"hub:{name}@{commit}"
+
+
+def _cached_commit(name: str, revision: str | None) -> str | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    # The cache keeps snapshots/<commit>/config.json.
+    return Path(found).parent.name if isinstance(found, str) else None

@@ -1,0 +1,1 @@
+"""Results for readers: text, figures, the page."""

@@ -1,0 +1,105 @@
+"""Results as lines for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lsns.experiment import Continuation
+    from lsns.localization import Localization
+
+BAR_WIDTH = 40
+LINE_WIDTH = 88
+ALPHA = 0.05
+
+
+def describe_localization(found: Localization) -> str:
+    """What was done and what came out, with a bar per layer."""
+    manifest = found.manifest
+    model, stimuli, protocol = manifest["model"], manifest["stimuli"], manifest["protocol"]
+    selection = manifest["selection"]
+    n_layers, hidden_size = found.mask.units.shape
+    total = found.mask.units.size
+    tokens = protocol["max_tokens"]
+    weights = "" if model["pretrained"] else f", random weights (seed {model['init_seed']})"
+    lines = [
+        _line("model", f"{model['name']} ({model['dtype']}{weights})"),
+        _line("units", f"{n_layers} blocks x {hidden_size} = {total}"),
+        _line(
+            "stimuli",
+            f"{stimuli['name']}: {stimuli['positive']} positive, {stimuli['negative']} negative "
+            f"({stimuli['source']})",
+        ),
+        _line(
+            "protocol",
+            f"{protocol['pooling']}, {'whole texts' if tokens is None else f'{tokens} tokens'}",
+        ),
+        _line("selected", f"{found.mask.count} units: {_selection_words(selection)}"),
+        _line(
+            "t",
+            f"weakest selected {selection['weakest_t']:.3f}, largest {found.t_values.max():.2f}",
+        ),
+        _line(f"p < {ALPHA:.2f}", f"{_significant(found)} units (adjusted over all units)"),
+        _line("outliers", _outlier_words(found)),
+        "selected units per layer",
+        *_bars(found.mask.per_layer.tolist()),
+    ]
+    return "\n".join(lines)
+
+
+def describe_continuations(prompt: str, continuations: Sequence[Continuation]) -> str:
+    """The prompt, and each condition's continuation below its name."""
+    parts = [f"prompt: {prompt}"]
+    for continuation in continuations:
+        text = textwrap.fill(
+            " ".join(continuation.text.split()) or "(nothing: the text ends here)",
+            LINE_WIDTH,
+            initial_indent="  ",
+            subsequent_indent="  ",
+        )
+        parts.append(f"[{continuation.condition}]\n{text}")
+    return "\n".join(parts)
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name:<9} {value}"
+
+
+def _selection_words(selection: dict[str, object]) -> str:
+    percentage, num_units = selection["percentage"], selection["num_units"]
+    if num_units is not None:
+        amount = f"{num_units} asked for"
+    else:
+        amount = "the default percentage" if percentage is None else f"{percentage:g}%"
+    where = "of every layer" if selection["per_layer"] else "over all layers"
+    places = {"100-100": "highest", "0-0": "lowest"}
+    chosen = str(selection["localize_range"])
+    place = places.get(chosen, f"drawn from percentiles {chosen}, seed {selection['seed']}")
+    return f"{amount} {where}, {place} by {selection['method']}"
+
+
+def _significant(found: Localization) -> int:
+    return int(np.count_nonzero(found.p_values < ALPHA))
+
+
+def _outlier_words(found: Localization) -> str:
+    count = int(found.outliers.sum())
+    share = found.magnitudes[found.outliers].sum() / found.magnitudes[found.mask.units].sum()
+    if count == 0:
+        return "none selected (mean |activation| over 10 times the layer's median)"
+    return (
+        f"{count} of the selected units, with {share:.0%} of their |activation| "
+        "(over 10 times the layer's median): a lesion may show these, not a network"
+    )
+
+
+def _bars(counts: Sequence[int]) -> list[str]:
+    largest = max(counts)
+    return [
+        f"{layer:>4} {count:>5} {'█' * max(round(BAR_WIDTH * count / largest), count > 0)}".rstrip()
+        for layer, count in enumerate(counts)
+    ]

@@ -1,0 +1,73 @@
+"""The built-in networks, and `load_contrast`: a contrast by name, folder or file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from lsns.errors import LsnsError
+from lsns.stimuli.contrast import Contrast, Pooling
+from lsns.stimuli.files import read_contrast
+from lsns.stimuli.published import LANGLOC_MAX_TOKENS, read_langloc
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the texts of a network are read, by default."""
+
+    pooling: Pooling
+    max_tokens: int | None
+
+
+# The published protocols ("The LLM Language Network", arXiv 2411.02280).
+NETWORKS = {
+    "language": Protocol("last-token", LANGLOC_MAX_TOKENS),
+    "theory-of-mind": Protocol("mean", None),
+    "multiple-demand": Protocol("mean", None),
+}
+
+
+def load_contrast(name_or_path: str | Path, *, network: str | None = None) -> Contrast:
+    """A contrast with the protocol that belongs to it.
+
+    Args:
+        name_or_path: `language`, `theory-of-mind` or `multiple-demand`; or a folder of the
+            published langloc CSV files; or a CSV, TSV or JSONL file with `text`, `condition`
+            and optionally `group`.
+        network: read a folder or file as this network's stimuli: its name and its protocol.
+
+    Raises:
+        LsnsError: neither a network nor a file or folder that can be read.
+    """
+    if network is not None and network not in NETWORKS:
+        raise LsnsError(f"no network {network!r}; use one of {', '.join(NETWORKS)}")
+    if str(name_or_path) in NETWORKS:
+        return _built_in(str(name_or_path))
+    path = Path(name_or_path)
+    if path.is_dir():
+        return read_langloc(path, name=network or "language")
+    if path.is_file():
+        if network is None:
+            return read_contrast(path)
+        protocol = NETWORKS[network]
+        return read_contrast(
+            path, name=network, max_tokens=protocol.max_tokens, pooling=protocol.pooling
+        )
+    raise LsnsError(
+        f"no stimuli {str(name_or_path)!r}: neither a network ({', '.join(NETWORKS)}) "
+        "nor a file or folder that is there"
+    )
+
+
+def _built_in(network: str) -> Contrast:
+    protocol = NETWORKS[network]
+    file = resources.files("lsns.stimuli") / "data" / f"{network}.csv"
+    with resources.as_file(file) as path:
+        return read_contrast(
+            path,
+            name=network,
+            max_tokens=protocol.max_tokens,
+            pooling=protocol.pooling,
+            source=f"built-in {network} stimuli",
+        )
