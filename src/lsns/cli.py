@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 EXIT_CODE = 2
 Network = Literal["language", "theory-of-mind", "multiple-demand"]
+# Never optional where it is used: cyclopts would read the word "none" as no value.
+Condition = Literal["language", "theory-of-mind", "multiple-demand", "stimuli", "random", "none"]
 Pooling = Literal["last-token", "last", "mean", "sum"]
 Method = Literal["ttest", "ttest-signed", "nmd", "mean"]
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 
 app = App(
     name="lsns",
-    help="Functional localizers for language models: find units, lesion them, measure what is lost.",
+    help="Functional localizers for language models: find units, lesion them, see what is lost.",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
 stimuli_app = App(name="stimuli", help="Published stimulus sets.")
 app.command(stimuli_app)
@@ -90,15 +93,19 @@ class LocalizationOptions:
 
 @app.command
 def localize(
+    *,
     model: ModelOptions,
     options: LocalizationOptions | None = None,
-    *,
     network: Network | None = None,
 ) -> None:
     """Find the units that answer to a contrast; write the mask and its p-values.
 
     Parameters
     ----------
+    model
+        Which model.
+    options
+        Which units.
     network
         Which network to localize; default language, or the name of the --stimuli file.
     """
@@ -115,14 +122,11 @@ def localize(
 
 @app.command
 def lesion(
+    *,
     model: ModelOptions,
     options: LocalizationOptions | None = None,
-    *,
     prompt: str,
-    network: Annotated[
-        list[Literal["language", "theory-of-mind", "multiple-demand", "random", "none"]] | None,
-        Parameter(consume_multiple=True),
-    ] = None,
+    network: Annotated[tuple[Condition, ...], Parameter(consume_multiple=True)] = (),
     control_for: Network | None = None,
     control: Literal["uniform", "layer", "magnitude"] = "uniform",
     mode: Literal["zero", "mean"] = "zero",
@@ -133,13 +137,18 @@ def lesion(
 
     Parameters
     ----------
+    model
+        Which model.
+    options
+        Which units.
     prompt
         The text to continue.
     network
-        What is lesioned: a network, random (as many units from outside the network's), or none.
-        Several are shown one below the other. Default language.
+        What is lesioned: a network, stimuli (the units for --stimuli, by their own protocol),
+        random (as many units from outside), or none. Several are shown one below the other.
+        Default language; with --stimuli, stimuli.
     control_for
-        The network that random is a control for; default language.
+        The network that random is a control for; default as for --network.
     control
         Units of a random control: any others, as many in each layer, or also of like magnitude.
     mode
@@ -153,14 +162,15 @@ def lesion(
     from lsns.report.text import describe_continuations
 
     options = options or LocalizationOptions()
+    usual = "language" if options.stimuli is None else "stimuli"
     with _threads(model.threads):
         loaded = _request(model, options).load()
         continuations = continue_under_lesions(
             loaded,
             prompt,
-            network or ["language"],
+            network or (usual,),
             find=lambda name: _localize(loaded, options, name),
-            control_for=control_for or "language",
+            control_for=control_for or usual,
             control=control,
             seed=options.seed,
             mode=mode,
@@ -227,10 +237,12 @@ def _localize(
     from lsns.localization import localize as find
     from lsns.stimuli.networks import load_contrast
 
-    if options.stimuli is None:
-        contrast = load_contrast(network or "language")
+    if options.stimuli is not None:
+        contrast = load_contrast(options.stimuli, network=None if network == "stimuli" else network)
+    elif network == "stimuli":
+        raise LsnsError("--network stimuli needs --stimuli, a folder or file")
     else:
-        contrast = load_contrast(options.stimuli, network=network)
+        contrast = load_contrast(network or "language")
     return find(
         model,
         contrast,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lsns.models.base import BaseModel
 
 
+REPLACED = {"zero": "zeroed", "mean": "set to their mean"}
+
+
 @dataclass(frozen=True)
 class Continuation:
     """What a model made of a prompt under one condition.
@@ -76,7 +79,11 @@ def continue_under_lesions(
             text = model.generate(
                 prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
             )
-        label = _label(name, mask, mode, control, seed, control_for)
+        label = "intact"
+        if source is not None and mask is not None:
+            of = source.manifest["stimuli"]["name"]
+            label = _random_label(of, control, seed) if name == "random" else of
+            label += f": {mask.count} of {mask.units.size} units {REPLACED[mode]}"
         continuations.append(Continuation(label, text, mask))
     return continuations
 
@@ -91,14 +98,5 @@ def _condition(
     return lesion(model, mask, mode, means=source.means if mode == "mean" else None)
 
 
-def _label(
-    name: str, mask: UnitMask | None, mode: str, control: str, seed: int, control_for: str
-) -> str:
-    if mask is None:
-        return "intact"
-    done = "zeroed" if mode == "zero" else "set to their mean"
-    if name == "random":
-        return (
-            f"random: {mask.count} other units ({control}, seed {seed}, for {control_for}) {done}"
-        )
-    return f"{name}: {mask.count} of {mask.units.size} units {done}"
+def _random_label(network: str, control: str, seed: int) -> str:
+    return f"random control for {network} ({control}, seed {seed})"

@@ -280,7 +280,8 @@ def measure(
         "special_tokens": "as the tokenizer adds them",
         "site": SITE,
     }
-    _check_max_tokens(protocol["max_tokens"])
+    _check_at_least_one("max-tokens", protocol["max_tokens"])
+    _check_at_least_one("batch-size", batch_size)
     folder = prepare_folder(results_folder(cache_dir))
     description = _describe(model, contrast, protocol)
     if description is not None and not overwrite:
@@ -521,9 +522,9 @@ def _bar(total: int, ready: int, *, shown: bool) -> Iterator[Any]:
         yield bar
 
 
-def _check_max_tokens(max_tokens: int | None) -> None:
-    if max_tokens is not None and max_tokens < 1:
-        raise LsnsError(f"max-tokens must be at least 1; got {max_tokens}")
+def _check_at_least_one(option: str, number: int | None) -> None:
+    if number is not None and number < 1:
+        raise LsnsError(f"{option} must be at least 1; got {number}")
 
 
 def _note_replacement(path: Path, manifest: Mapping[str, Any]) -> None:

@@ -60,9 +60,8 @@ class MomentsAnalyzer(BaseAnalyzer):
         super().__init__(config)
         unknown = sorted(set(self.config) - self.options)
         if unknown:
-            raise LsnsError(
-                f"{self.name} has no option {unknown[0]!r}; it has {', '.join(sorted(self.options))}"
-            )
+            known = ", ".join(sorted(self.options))
+            raise LsnsError(f"{self.name} has no option {unknown[0]!r}; it has {known}")
 
     @abstractmethod
     def score(self, positive: Moments, negative: Moments) -> Float[Array, "n_layers hidden_size"]:
@@ -130,6 +129,8 @@ class MomentsAnalyzer(BaseAnalyzer):
         """Check what can be checked of the options before a model's shape is known."""
         PercentileRange.parse(self.config.get("localize_range") or "100-100")
         percentage, num_units = self.config.get("percentage"), self.config.get("num_units")
+        if num_units is not None and num_units < 1:
+            raise LsnsError(f"num-units must be at least 1; got {num_units}")
         if percentage is not None or num_units is not None:
             count_units(sys.maxsize, percentage=percentage, num_units=num_units)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from lsns.errors import LsnsError
+
+WANTED = (
+    "not one residual stream (batch, tokens, units); if other modules return it, name them with "
+    "--blocks dotted.path"
+)
 
 
 def find_blocks(model: nn.Module, path: str | None = None) -> tuple[list[str], list[nn.Module]]:
@@ -29,47 +35,64 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[list[str], l
     if path is not None:
         return _named(path, _list_at(model, path))
     depth = _depth(model)
-    candidates = {
-        name: module
-        for name, module in _decoder(model).named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == depth
-    }
-    outer = {
-        name: module
-        for name, module in candidates.items()
-        if not any(other != name and name.startswith(f"{other}.") for other in candidates)
-    }
-    if len(outer) != 1:
-        found = ", ".join(outer) or "none"
+    found = _outermost(_lists(model, _decoder(model), depth))
+    if len(found) != 1:
         raise LsnsError(
             f"the blocks of {type(model).__name__} were not found: lists of {depth} modules: "
-            f"{found}; name the right one with --blocks dotted.path"
+            f"{', '.join(found) or 'none'}; name the right one with --blocks dotted.path"
         )
-    modules = next(iter(outer.values()))
-    return _named(_name_of(model, modules), modules)
+    return _named(*next(iter(found.items())))
 
 
 def hidden_states(output: Any) -> torch.Tensor:
-    """The residual stream in what a block returned: a tensor, or the first of a tuple.
+    """The residual stream in what a block returned: a tensor, or the first of a tuple or list.
 
     Shape (batch, tokens, hidden_size).
+
+    Raises:
+        LsnsError: anything else, such as several residual streams side by side.
     """
-    hidden = output[0] if isinstance(output, (tuple, list)) else output
+    # Only plain ones: the first field of a named tuple need not be the residual stream.
+    hidden = output[0] if type(output) in (tuple, list) else output
     if not isinstance(hidden, torch.Tensor) or hidden.ndim != 3:
-        raise LsnsError(
-            f"a block returned {type(hidden).__name__}, not a tensor (batch, tokens, units); "
-            "name the right blocks with --blocks dotted.path"
-        )
+        raise LsnsError(f"a block returned {_described(hidden)}, {WANTED}")
     return hidden
+
+
+def check_outputs(outputs: Sequence[Any], shape: tuple[int, int]) -> int:
+    """The number of units in what every block returned for tokens of shape (batch, tokens).
+
+    Args:
+        outputs: of the blocks in order; None for one that did not run.
+        shape: of the tokens that went in.
+
+    Raises:
+        LsnsError: a block did not run, or did not return (batch, tokens, the same units).
+    """
+    silent = next((index for index, output in enumerate(outputs) if output is None), None)
+    if silent is not None:
+        raise LsnsError(
+            f"block {silent} did not run; name the right blocks with --blocks dotted.path"
+        )
+    streams = [hidden_states(output) for output in outputs]
+    width = streams[0].shape[-1]
+    wrong = next((stream for stream in streams if stream.shape != (*shape, width)), None)
+    if wrong is not None:
+        raise LsnsError(
+            f"for tokens of shape {shape}, a block returned {_described(wrong)}, {WANTED}"
+        )
+    return width
 
 
 def with_hidden_states(output: Any, hidden: torch.Tensor) -> Any:
     """`output` with the residual stream in it replaced."""
-    if isinstance(output, tuple):
-        return (hidden, *output[1:])
-    if isinstance(output, list):
-        return [hidden, *output[1:]]
-    return hidden
+    return type(output)((hidden, *output[1:])) if type(output) in (tuple, list) else hidden
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"an object of type {type(value).__name__}"
 
 
 def _decoder(model: nn.Module) -> nn.Module:
@@ -80,15 +103,36 @@ def _decoder(model: nn.Module) -> nn.Module:
     return decoder if isinstance(decoder, PreTrainedModel) else model
 
 
+def _lists(model: nn.Module, decoder: nn.Module, depth: int) -> dict[str, nn.ModuleList]:
+    """The lists of that length in the decoder, by their names in the whole model."""
+    inside = {id(module) for module in decoder.modules()}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth and id(module) in inside
+    }
+
+
+def _outermost(lists: dict[str, nn.ModuleList]) -> dict[str, nn.ModuleList]:
+    def is_inner(name: str) -> bool:
+        return any(name.startswith(f"{other}.") for other in lists)
+
+    return {name: module for name, module in lists.items() if not is_inner(name)}
+
+
 def _depth(model: nn.Module) -> int:
     config: Any = getattr(model, "config", None)
     if config is None:
-        raise LsnsError(f"{type(model).__name__} has no config to tell its depth; use --blocks")
+        raise LsnsError(
+            f"{type(model).__name__} has no config to tell its depth; name its blocks with "
+            "--blocks dotted.path"
+        )
     text = config.get_text_config(decoder=True)
     depth = getattr(text, "num_hidden_layers", None)
     if not isinstance(depth, int) or depth < 1:
         raise LsnsError(
-            f"the config of {type(model).__name__} has no num_hidden_layers; use --blocks"
+            f"the config of {type(model).__name__} has no num_hidden_layers; name its blocks with "
+            "--blocks dotted.path"
         )
     return depth
 
@@ -102,13 +146,9 @@ def _list_at(model: nn.Module, path: str) -> nn.ModuleList:
         lists = [name for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
         raise LsnsError(
             f"no list of blocks at {path!r} in {type(model).__name__}; "
-            f"lists in it: {', '.join(lists[:8]) or 'none'}"
+            f"lists in it: {', '.join(lists[:8]) or 'none'}; name one with --blocks dotted.path"
         )
     return found
-
-
-def _name_of(model: nn.Module, wanted: nn.Module) -> str:
-    return next(name for name, module in model.named_modules() if module is wanted)
 
 
 def _named(path: str, modules: nn.ModuleList) -> tuple[list[str], list[nn.Module]]:

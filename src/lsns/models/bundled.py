@@ -102,3 +102,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     for file in folder.iterdir():
         # save_pretrained leaves the weights readable by their owner only.
         file.chmod(0o644)
+
+
+if __name__ == "__main__":
+    print(ensure()[0])

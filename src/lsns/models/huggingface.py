@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from torch import nn
 
 from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
-from lsns.models.blocks import find_blocks
-from lsns.models.source import ModelSource, hub_identity, resolve_model
+from lsns.models.blocks import check_outputs, find_blocks
+from lsns.models.source import ModelSource, resolve_model
 
 
 class HuggingFaceModel(BaseModel):
@@ -43,11 +43,11 @@ class HuggingFaceModel(BaseModel):
         trust_remote_code: bool = False,
         blocks: str | None = None,
     ) -> None:
-        self._source = resolve_model(name, revision=revision)
+        self._source = resolve_model(name, revision=revision, ask_hub=True)
         self._trust_remote_code = trust_remote_code
         self._blocks_path = blocks
         super().__init__(name, device=device, dtype=dtype, pretrained=pretrained, seed=seed)
-        self._identity = self._source.identity or self._identity_after_download()
+        self._identity = self._source.identity
 
     @classmethod
     def wrap(
@@ -109,9 +109,25 @@ class HuggingFaceModel(BaseModel):
             return AutoTokenizer.from_pretrained(**self._where())
 
     def _get_model_info(self) -> Mapping[str, Any]:
-        config: Any = self.model.config
-        text = config.get_text_config(decoder=True)
-        return {"num_layers": len(self._layer_names), "hidden_size": text.hidden_size}
+        return {"num_layers": len(self._layer_names), "hidden_size": self._probe()}
+
+    def _probe(self) -> int:
+        """The number of units in a block's output, seen in one forward pass on a few tokens.
+
+        What a configuration calls its hidden size is not this in every architecture, and blocks
+        that cannot be read are found here rather than after a long run.
+        """
+        tokens = torch.tensor([[0, 1, 2], [2, 1, 0]], device=self.device)
+        outputs: list[Any] = [None] * len(self.blocks)
+        with ExitStack() as stack:
+            for index, block in enumerate(self.blocks):
+                handle = block.register_forward_hook(
+                    lambda _module, _inputs, output, index=index: outputs.__setitem__(index, output)
+                )
+                stack.callback(handle.remove)
+            with self.evaluating(), torch.random.fork_rng(), runnable(self.model):
+                self.forward(tokens, torch.ones_like(tokens))
+        return check_outputs(outputs, (2, 3))
 
     def _from_files(self) -> Any:
         from transformers import AutoConfig, AutoModelForCausalLM
@@ -139,10 +155,22 @@ class HuggingFaceModel(BaseModel):
             options["revision"] = self._source.revision or "main"
         return options
 
-    def _identity_after_download(self) -> str | None:
-        """The commit is known once the hub repository has been loaded."""
-        commit = getattr(getattr(self.model, "config", None), "_commit_hash", None)
-        return None if commit is None else hub_identity(self._source.location, commit)
+
+@contextmanager
+def runnable(model: nn.Module) -> Iterator[None]:
+    """Turn what a model raises that does not run on tokens alone into one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise LsnsError(
+            f"{type(model).__name__} fits on the device, but cannot run: out of memory; "
+            "try --dtype bfloat16"
+        ) from None
+    except Exception as error:
+        raise LsnsError(
+            f"{type(model).__name__} does not run on tokens alone, as a decoder-only language "
+            f"model does: {_reason(error)}"
+        ) from error
 
 
 def decoder_of(model: nn.Module) -> nn.Module:
@@ -184,7 +212,8 @@ def explained(name: str) -> Iterator[None]:
         raise LsnsError(
             f"model {name!r} does not fit on the device; try --dtype bfloat16"
         ) from None
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except Exception as error:
+        # Each file format, tokenizer and architecture raises errors of its own.
         raise LsnsError(f"model {name!r} could not be loaded: {_reason(error)}") from error
 
 

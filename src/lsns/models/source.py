@@ -5,7 +5,6 @@ No torch here: a second run must know which results are its own before anything 
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from lsns.models import bundled
 
 Kind = Literal["folder", "gguf", "hub"]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+HUB_TIMEOUT_SECONDS = 20
 # What loading reads of a folder: configuration, tokenizer, remote code, weights.
 MODEL_FILES = (".json", ".jinja", ".txt", ".model", ".py", ".safetensors", ".bin")
 
@@ -43,18 +43,27 @@ class ModelSource:
     identity: str | None = None
 
 
-def resolve_model(name: str, *, revision: str | None = None) -> ModelSource:
+def resolve_model(name: str, *, revision: str | None = None, ask_hub: bool = False) -> ModelSource:
     """Find out what `name` stands for: the bundled model, a folder, a `.gguf` file, a hub id.
 
     A hub repository of which a snapshot is on this machine is taken from there, without asking
     the hub; `revision` asks for another one.
 
+    Args:
+        name: see `lsns.load_model`.
+        revision: of a hub repository.
+        ask_hub: ask the hub about a repository that is not on this machine, before anything is
+            downloaded; its commit, and so its identity, is then known.
+
     Raises:
-        LsnsError: a path that is not there, or a name that cannot be a hub id.
+        LsnsError: a path that is not there, a name that cannot be a hub id, or, with `ask_hub`,
+            a repository that cannot be had.
     """
     if name == bundled.NAME:
         folder, identity = bundled.ensure()
         return ModelSource(name, name, "folder", str(folder), identity=identity)
+    if not name.strip():
+        raise LsnsError("the model has no name; give a hub id, a folder or a .gguf file")
     path = Path(name).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         return ModelSource(name, path.name, "gguf", str(path), identity=_file_identity(path))
@@ -64,7 +73,10 @@ def resolve_model(name: str, *, revision: str | None = None) -> ModelSource:
         raise LsnsError(f"no model at {name}: there is no such file or folder")
     if not HUB_ID.fullmatch(name):
         raise LsnsError(f"{name!r} is neither a file, nor a folder, nor a possible hub id")
-    return _hub_source(name, revision)
+    commit = cached_commit(name, revision)
+    if commit is None and ask_hub:
+        commit = _commit_on_hub(name, revision)
+    return _hub_source(name, revision, commit)
 
 
 def _folder_source(name: str, path: Path) -> ModelSource:
@@ -81,26 +93,45 @@ def _file_identity(path: Path) -> str:
     return f"content:{remembered_sha256(path)}"
 
 
-def _hub_source(name: str, revision: str | None) -> ModelSource:
-    commit = _cached_commit(name, revision)
+def _hub_source(name: str, revision: str | None, commit: str | None) -> ModelSource:
     return ModelSource(
         name,
-        os.path.basename(name),
+        name.rpartition("/")[2],
         "hub",
         name,
         revision=commit or revision,
-        identity=None if commit is None else hub_identity(name, commit),
+        identity=None if commit is None else f"hub:{name}@{commit}",
     )
 
 
-def hub_identity(name: str, commit: str) -> str:
-    """The identity of a hub repository at a commit."""
-    return f"hub:{name}@{commit}"
-
-
-def _cached_commit(name: str, revision: str | None) -> str | None:
+def cached_commit(name: str, revision: str | None = None) -> str | None:
+    """The commit of the snapshot of a hub repository that is on this machine, if there is one."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(name, "config.json", revision=revision)
     # The cache keeps snapshots/<commit>/config.json.
     return Path(found).parent.name if isinstance(found, str) else None
+
+
+def _commit_on_hub(name: str, revision: str | None) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        commit = HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT_SECONDS).sha
+    except RepositoryNotFoundError:
+        raise LsnsError(
+            f"no model {name!r}: no such folder, and the hub has none of that name that you may "
+            "read (a gated one needs `hf auth login`)"
+        ) from None
+    except RevisionNotFoundError:
+        raise LsnsError(f"model {name!r} has no revision {revision!r} on the hub") from None
+    except Exception as error:
+        # Whatever the hub's client raises when it is offline: it changes with its version.
+        raise LsnsError(
+            f"no model {name!r} on this machine, and the hub cannot be reached ({error}); give a "
+            f"folder or a .gguf file, or {bundled.NAME}, which needs no hub"
+        ) from None
+    if commit is None:
+        raise LsnsError(f"the hub names no commit of {name!r}; give one with --revision")
+    return commit

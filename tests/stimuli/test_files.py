@@ -1,0 +1,282 @@
+"""Contrasts from files: three formats, one content; every bad row named by file and line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lsns.errors import LsnsError
+from lsns.stimuli.contrast import Contrast
+from lsns.stimuli.files import FORMATS, read_contrast, read_text
+
+Record = tuple[str, str, str]
+RECORDS: list[Record] = [
+    ("the cat, sat", "positive", "1"),
+    ('vepe "fistes" zi', "negative", "1"),
+    ("a storm\ncame\r\nover", "positive", "2"),
+    (" zem\tjum ü 漢 ", "negative", "2"),
+]
+HEADER = "text,condition\n"
+GOOD = "a,positive\nb,positive\nc,negative\nd,negative\n"
+
+
+def refusal(call: Callable[[], Any]) -> str:
+    with pytest.raises(LsnsError) as caught:
+        call()
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+def write(path: Path, records: Sequence[Record]) -> Path:
+    """The records in the format of the file's ending."""
+    names = ("text", "condition", "group")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".jsonl":
+            file.writelines(
+                json.dumps(dict(zip(names, r, strict=True)), ensure_ascii=False) + "\n"
+                for r in records
+            )
+        else:
+            writer = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writerows([names, *records])
+    return path
+
+
+def expect(found: Contrast, records: Sequence[Record]) -> None:
+    for condition in ("positive", "negative"):
+        ours = [record for record in records if record[1] == condition]
+        assert getattr(found, condition) == tuple(text for text, _, _ in ours)
+        assert getattr(found, f"{condition}_groups") == tuple(group for _, _, group in ours)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_file_is_read_to_the_letter(tmp_path: Path, ending: str) -> None:
+    found = read_contrast(write(tmp_path / f"mine{ending}", RECORDS))
+    expect(found, RECORDS)
+    assert found.name == "mine"
+    assert found.source == f"file mine{ending}"
+    assert (found.pooling, found.max_tokens) == ("last-token", None)
+
+
+printable = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=8)
+records = st.tuples(
+    printable.filter(str.strip), st.sampled_from(["positive", "negative"]), printable
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(records, max_size=4))
+def test_all_formats_are_equal(tmp_path_factory: pytest.TempPathFactory, more: list) -> None:
+    rows = [*RECORDS, *more]
+    folder = tmp_path_factory.mktemp("formats")
+    found = [read_contrast(write(folder / f"mine{ending}", rows)) for ending in FORMATS]
+    assert len({contrast.digest for contrast in found}) == 1
+    expect(found[0], rows)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_byte_order_mark_is_no_text(tmp_path: Path, ending: str) -> None:
+    plain = write(tmp_path / f"mine{ending}", RECORDS)
+    marked = tmp_path / f"marked{ending}"
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    expect(read_contrast(marked), RECORDS)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_line_ends_of_both_kinds(tmp_path: Path, ending: str, newline: str) -> None:
+    plain = write(tmp_path / f"mine{ending}", [r for r in RECORDS if "\n" not in r[0]] * 2)
+    expected = read_contrast(plain)
+    lines = plain.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", newline.encode())
+    plain.write_bytes(lines)
+    assert read_contrast(plain).digest == expected.digest
+
+
+def csv_file(folder: Path, content: str, name: str = "mine.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode())
+    return path
+
+
+def test_columns_in_any_order_and_columns_of_ones_own(tmp_path: Path) -> None:
+    rows = "1,positive,a\n2,positive,b\n3,negative,c\n4,negative,d\n"
+    found = read_contrast(csv_file(tmp_path, "item,condition,text\n" + rows))
+    assert found.texts == ("a", "b", "c", "d")
+    assert found.positive_groups is None
+    assert found.negative_groups is None
+
+
+def test_conditions_in_any_case_and_empty_lines(tmp_path: Path) -> None:
+    rows = "\na, Positive\nb,POSITIVE\n\nc,negative \nd,Negative\n\n"
+    found = read_contrast(csv_file(tmp_path, HEADER + rows))
+    assert (found.positive, found.negative) == (("a", "b"), ("c", "d"))
+
+
+def test_json_groups_may_be_numbers(tmp_path: Path) -> None:
+    rows = [
+        {"text": str(i), "condition": "positive" if i < 2 else "negative", "group": i % 2}
+        for i in range(4)
+    ]
+    path = csv_file(tmp_path, "\n\n".join(map(json.dumps, rows)), "mine.jsonl")
+    found = read_contrast(path)
+    assert found.groups == ("0", "1", "0", "1")
+
+
+def test_options_of_the_caller(tmp_path: Path) -> None:
+    found = read_contrast(
+        csv_file(tmp_path, HEADER + GOOD), name="n", max_tokens=3, pooling="sum", source="s"
+    )
+    assert (found.name, found.max_tokens, found.pooling, found.source) == ("n", 3, "sum", "s")
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "mine", "mine.json", "mine.csv.gz"])
+def test_other_formats_are_refused(tmp_path: Path, name: str) -> None:
+    path = csv_file(tmp_path, HEADER + GOOD, name)
+    message = refusal(lambda: read_contrast(path))
+    assert str(path) in message
+    assert ".csv, .tsv, .jsonl" in message
+
+
+@pytest.mark.parametrize(
+    ("rows", "condition", "found", "total"),
+    [
+        ("a,positive\nb,positive\n", "negative", 0, 2),
+        ("c,negative\nd,negative\n", "positive", 0, 2),
+        ("a,positive\n", "positive", 1, 1),
+        ("a,positive\nb,positive\nc,negative\n", "negative", 1, 3),
+    ],
+)
+def test_too_few_of_a_condition_are_refused(
+    tmp_path: Path, rows: str, condition: str, found: int, total: int
+) -> None:
+    path = csv_file(tmp_path, HEADER + rows)
+    message = refusal(lambda: read_contrast(path))
+    assert f"{path} holds {found} {condition} texts of {total};" in message
+    assert "at least 2" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("mine.csv", "", "found nothing"),
+        ("mine.tsv", "", "found nothing"),
+        ("mine.jsonl", "", "holds no stimuli"),
+        ("mine.jsonl", "\n \n", "holds no stimuli"),
+        ("mine.csv", HEADER, "holds no stimuli"),
+        ("mine.csv", "\ufeff", "found nothing"),
+    ],
+)
+def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: str, words: str) -> None:
+    path = csv_file(tmp_path, content, name)
+    message = refusal(lambda: read_contrast(path))
+    assert f"{path} " in message
+    assert words in message
+    assert "positive or negative" in message
+
+
+@pytest.mark.parametrize("header", ["text,kind", "sentence,condition", "text\tcondition", "a\nb"])
+def test_missing_columns_are_refused(tmp_path: Path, header: str) -> None:
+    path = csv_file(tmp_path, header + "\na,positive\n")
+    message = refusal(lambda: read_contrast(path))
+    assert f"{path} needs columns text, condition" in message
+    assert header.split("\n")[0].replace(",", ", ").replace("\t", " ") in message
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_what_is_not_utf_8_is_refused(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"mine{ending}"
+    path.write_bytes((HEADER + GOOD).encode() + "né,positive\n".encode("latin-1"))
+    message = refusal(lambda: read_contrast(path))
+    at = len(HEADER + GOOD) + 1
+    assert f"{path} is not UTF-8 (byte {at}: 0xe9)" in message
+
+
+def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    for path in (tmp_path / "none.csv", tmp_path / "folder.csv"):
+        assert f"{path} cannot be read" in refusal(lambda path=path: read_contrast(path))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("e,neutral", "condition 'neutral' is neither"),
+        ("e,", "condition '' is neither"),
+        (",positive", "the text is empty"),
+        ("  ,positive", "the text is empty"),
+        ('" ",positive', "the text is empty"),
+        ("e", "no text or no condition"),
+        ("e, f,positive", "more fields than the header"),
+        ("e,positive,", "more fields than the header"),
+        ('"e"f,positive', "not readable as a table"),
+        ('"e,positive', "not readable as a table"),
+        (f"{'e' * 200_000},positive", "not readable as a table"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, row: str, words: str) -> None:
+    path = csv_file(tmp_path, f"{HEADER}{GOOD}{row}\n")
+    message = refusal(lambda: read_contrast(path))
+    assert f"{path}, line 6: " in message
+    assert words in message
+
+
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, f'{HEADER}"one\ntwo\nthree",positive\n\nb,neutral\n')
+    assert f"{path}, line 6: " in refusal(lambda: read_contrast(path))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"text": "e", "condition": "neutral"}', "condition 'neutral' is neither"),
+        ('{"text": "", "condition": "positive"}', "the text is empty"),
+        ('{"text": "e"}', "no text or no condition"),
+        ('{"condition": "positive"}', "no text or no condition"),
+        ('{"text": 5, "condition": "positive"}', "no text or no condition"),
+        ('{"text": "e", "condition": true}', "no text or no condition"),
+        ('{"text": null, "condition": "positive"}', "no text or no condition"),
+        ('["e", "positive"]', "expected an object"),
+        ('"e"', "expected an object"),
+        ("null", "expected an object"),
+        ('{"text": "e", ', "not JSON"),
+        ("{} {}", "not JSON"),
+        ("e,positive", "not JSON"),
+        ('{"text": "e\\ud83d", "condition": "positive"}', ""),
+    ],
+)
+def test_a_bad_line_of_json_is_named(tmp_path: Path, row: str, words: str) -> None:
+    good = "".join(
+        json.dumps({"text": t, "condition": c}) + "\n" for t, c, _ in [*RECORDS, *RECORDS]
+    )
+    path = csv_file(tmp_path, f"{good}\n{row}\n", "mine.jsonl")
+    message = refusal(lambda: read_contrast(path))
+    assert f"{path}, line 10: " in message
+    assert words in message
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_groups_on_some_rows_only_are_refused(tmp_path: Path, ending: str) -> None:
+    rows = [
+        (text.strip(), condition, "1") for text, condition in (("a", "positive"), ("b", "negative"))
+    ]
+    path = write(tmp_path / f"mine{ending}", [*rows, ("c", "positive", ""), *rows])
+    line = 3 if ending == ".jsonl" else 4
+    message = refusal(lambda: read_contrast(path))
+    assert f"{path}, line {line}: no group, though other rows have one" in message
+
+
+def test_read_text_leaves_line_ends_and_later_marks(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes("\ufeffa\r\nb\ufeff\n".encode())
+    assert read_text(tmp_path / "x") == "a\r\nb\ufeff\n"

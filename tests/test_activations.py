@@ -1,0 +1,176 @@
+"""Extraction against a plain forward pass, one sentence at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lsns
+from lsns.activations import fill_rows, pool, tokenize
+from tests.tiny import TEXTS, make_model, make_tokenizer
+
+MIXED = [*TEXTS, "the", "a storm", "😀 naïve 漢字", TEXTS[0] * 3]
+
+
+def plain(model, text: str, pooling: str, max_tokens: int | None = None) -> np.ndarray:
+    """What the definition says: run one text, read each block's output, pool."""
+    ids = model.tokenizer(text)["input_ids"][:max_tokens]
+    seen: list[torch.Tensor] = []
+
+    def read(_module, _inputs, output):
+        seen.append((output[0] if isinstance(output, tuple) else output)[0].detach())
+
+    handles = [block.register_forward_hook(read) for block in model.blocks]
+    with torch.no_grad():
+        model.model(input_ids=torch.tensor([ids]))
+    for handle in handles:
+        handle.remove()
+    stacked = torch.stack(seen).double()
+    pooled = {"last-token": stacked[:, -1], "mean": stacked.mean(1), "sum": stacked.sum(1)}
+    return pooled[pooling].numpy()
+
+
+@pytest.mark.parametrize("pooling", ["last-token", "mean", "sum"])
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_equals_a_plain_forward_pass(tiny_model, pooling, batch_size):
+    found = lsns.extract(tiny_model, MIXED, pooling=pooling, batch_size=batch_size)
+    expected = np.stack([plain(tiny_model, text, pooling) for text in MIXED])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["last-token", "mean"])
+def test_real_model_equals_a_plain_forward_pass(bundled, pooling):
+    texts = ["the cat sat on the mat", "zem vepe fistes zi", "a", "漢字 and more words than before"]
+    found = lsns.extract(bundled, texts, pooling=pooling, max_tokens=12)
+    expected = np.stack([plain(bundled, text, pooling, 12) for text in texts])
+    error = np.abs(found - expected).max(axis=(1, 2)) / np.abs(expected).max(axis=(1, 2))
+    assert error.max() < 1e-4
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    order=st.permutations(range(len(MIXED))),
+    batch_size=st.integers(1, 10),
+    pooling=st.sampled_from(["last-token", "mean", "sum"]),
+)
+def test_neighbours_and_order_do_not_matter(order, batch_size, pooling):
+    model = make_model()
+    straight = lsns.extract(model, MIXED, pooling=pooling, batch_size=1)
+    shuffled = lsns.extract(
+        model, [MIXED[i] for i in order], pooling=pooling, batch_size=batch_size
+    )
+    np.testing.assert_allclose(shuffled, straight[list(order)], rtol=1e-4, atol=1e-6)
+
+
+def test_padding_is_never_pooled():
+    hidden = torch.tensor([[[1.0], [3.0], [1e9]], [[2.0], [4.0], [6.0]]])
+    lengths = torch.tensor([2, 3])
+    assert pool(hidden, lengths, "last-token").tolist() == [[3.0], [6.0]]
+    assert pool(hidden, lengths, "mean").tolist() == [[2.0], [4.0]]
+    assert pool(hidden, lengths, "sum").tolist() == [[4.0], [12.0]]
+
+
+def test_padding_that_is_not_a_number_is_harmless():
+    hidden = torch.tensor([[[1.0], [float("nan")]]])
+    assert pool(hidden, torch.tensor([1]), "mean").tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 5, 12, 500])
+def test_cut_as_the_tokenizers_own_truncation(tiny_tokenizer, max_tokens):
+    expected = [
+        tiny_tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"] for text in MIXED
+    ]
+    assert tokenize(tiny_tokenizer, MIXED, max_tokens=max_tokens) == expected
+
+
+def test_special_tokens_survive_the_cut():
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<eos> $A <eos>", special_tokens=[("<eos>", 0)]
+    )
+    expected = tokenizer(MIXED, truncation=True, max_length=6)["input_ids"]
+    assert tokenize(tokenizer, MIXED, max_tokens=6) == expected
+    assert all(ids[0] == 0 and ids[-1] == 0 for ids in expected)
+
+
+def test_the_tokenizer_is_left_as_it_was(tiny_model):
+    tokenizer = tiny_model.tokenizer
+    tokenizer.padding_side = "left"
+    before = (tokenizer.padding_side, tokenizer.truncation_side, tokenizer.pad_token)
+    lsns.extract(tiny_model, MIXED, max_tokens=3)
+    assert (tokenizer.padding_side, tokenizer.truncation_side, tokenizer.pad_token) == before
+
+
+def test_training_mode_and_hooks_are_put_back(tiny_model):
+    tiny_model.model.train()
+    tiny_model.model.model.layers[1].eval()
+    lsns.extract(tiny_model, MIXED)
+    assert tiny_model.model.training
+    assert not tiny_model.model.model.layers[1].training
+    assert not any(module._forward_hooks for module in tiny_model.model.modules())
+
+
+def test_hooks_are_removed_after_an_exception(tiny_model, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(tiny_model.blocks[1], "forward", fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        lsns.extract(tiny_model, MIXED)
+    assert not any(module._forward_hooks for module in tiny_model.model.modules())
+
+
+def test_the_random_generators_are_untouched(tiny_model):
+    import random
+
+    before = (torch.random.get_rng_state().clone(), random.getstate(), np.random.get_state()[1][:5])
+    lsns.extract(tiny_model, MIXED)
+    tiny_model.generate("the cat", temperature=1.0, max_new_tokens=3)
+    after = (torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1][:5])
+    assert torch.equal(before[0], after[0])
+    assert before[1] == after[1]
+    assert (before[2] == after[2]).all()
+
+
+def test_only_missing_chunks_are_computed(tiny_model, monkeypatch):
+    monkeypatch.setattr(
+        "lsns.activations.plan_chunks", lambda tokens: [(0, 1), (2, 3), (4, 5), (6, 7)]
+    )
+    tokens = tokenize(tiny_model.tokenizer, MIXED)
+    rows = np.full((8, 3, 16), -1, dtype=np.float32)
+    done = np.array([1, 1, 1, 0, 0, 0, 1, 1], dtype=np.uint8)
+    told: list[int] = []
+    fill_rows(tiny_model, tokens, rows, done, pooling="mean", advance=told.append)
+    assert (rows[[0, 1, 6, 7]] == -1).all()
+    assert (rows[[2, 3, 4, 5]] != -1).any(axis=(1, 2)).all()
+    assert told == [1, 2]
+    assert done.all()
+
+
+def test_a_text_without_tokens_is_named(tiny_model):
+    with pytest.raises(lsns.LsnsError, match=r"text 2 of 2 \(''\) has no tokens"):
+        lsns.extract(tiny_model, ["the cat", ""])
+
+
+def test_a_text_too_long_for_the_model_is_named(tiny_model):
+    with pytest.raises(lsns.LsnsError, match="the model reads at most 128; use --max-tokens 128"):
+        lsns.extract(tiny_model, ["the cat", "cat " * 200])
+
+
+def test_activations_that_are_not_finite_are_refused(tiny_model):
+    with torch.no_grad():
+        tiny_model.model.model.layers[1].mlp.down_proj.weight.fill_(float("inf"))
+    with pytest.raises(lsns.LsnsError, match="layer 1 are not finite in float32"):
+        lsns.extract(tiny_model, MIXED)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_size_is_checked(tiny_model, batch_size):
+    with pytest.raises(lsns.LsnsError, match="batch-size must be at least 1"):
+        lsns.extract(tiny_model, MIXED, batch_size=batch_size)

@@ -1,0 +1,413 @@
+"""The main job: right, the same whatever the batching, and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import false_discovery_control, ttest_ind
+
+import lsns
+from lsns.localization import fold_of_items, measure
+from lsns.models.factory import ModelRequest
+from tests.tiny import make_model
+
+PER_LAYER = [
+    *[5, 0, 0, 1, 1, 2, 2, 1, 1, 1, 2, 1, 2, 3, 5],
+    *[4, 3, 5, 9, 22, 16, 14, 13, 6, 9, 9, 8, 13, 6, 8],
+]
+
+
+def words(seed: int, n: int, letters: str) -> tuple[str, ...]:
+    rng = random.Random(seed)
+    return tuple(
+        " ".join("".join(rng.choices(letters, k=rng.randint(1, 6))) for _ in range(6))
+        for _ in range(n)
+    )
+
+
+@pytest.fixture
+def contrast() -> lsns.Contrast:
+    return lsns.Contrast("own", words(1, 23, "abcdef"), words(2, 17, "stuvwx"))
+
+
+@pytest.fixture(scope="session")
+def published(langloc, tmp_path_factory):
+    """The published protocol on the bundled model, run once."""
+    cache = tmp_path_factory.mktemp("published")
+    found = lsns.localize("smollm2-135m", langloc, percentage=1, cache_dir=cache)
+    return found, cache
+
+
+def test_published_protocol_on_the_real_model(published):
+    found, _ = published
+    assert found.mask.count == 172
+    assert found.mask.per_layer.tolist() == PER_LAYER
+    assert found.manifest["selection"]["weakest_t"] == pytest.approx(8.672, abs=5e-4)
+    assert found.t_values.max() == pytest.approx(27.35, abs=5e-3)
+    assert int(found.outliers.sum()) == 17
+
+
+def test_t_and_p_are_scipys(published):
+    found, _ = published
+    rows = found.measurement.activations()
+    positive, negative = np.abs(rows[:240].astype(float)), np.abs(rows[240:].astype(float))
+    t, p = ttest_ind(positive, negative, axis=0, equal_var=False)
+    np.testing.assert_allclose(found.t_values, t, rtol=1e-9)
+    np.testing.assert_allclose(
+        found.p_values.ravel(), false_discovery_control(p.ravel()), rtol=1e-9
+    )
+
+
+def test_the_cached_activations_are_those_of_extract(published, bundled, langloc):
+    found, _ = published
+    contrast = lsns.load_contrast(langloc)
+    some = [0, 7, 239, 240, 479]
+    expected = lsns.extract(bundled, [contrast.texts[i] for i in some], max_tokens=12, batch_size=1)
+    rows = found.measurement.activations()
+    np.testing.assert_allclose(rows[some], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 96])
+def test_real_mask_is_the_same_for_any_batch_size_and_order(
+    published, bundled, langloc, tmp_path, batch_size
+):
+    contrast = shuffled(lsns.load_contrast(langloc), seed=batch_size)
+    found = lsns.localize(
+        bundled, contrast, percentage=1, cache_dir=tmp_path, batch_size=batch_size
+    )
+    assert np.array_equal(found.mask.units, published[0].mask.units)
+
+
+def shuffled(contrast: lsns.Contrast, seed: int) -> lsns.Contrast:
+    rng = random.Random(seed)
+    positive, negative = list(contrast.positive), list(contrast.negative)
+    rng.shuffle(positive)
+    rng.shuffle(negative)
+    return replace(contrast, positive=tuple(positive), negative=tuple(negative))
+
+
+@pytest.mark.parametrize("pooling", ["last-token", "mean", "sum"])
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 96])
+def test_mask_is_the_same_for_any_batch_size_and_order(
+    tiny_model, contrast, tmp_path, batch_size, pooling
+):
+    options = {"percentage": 25, "pooling": pooling}
+    straight = lsns.localize(tiny_model, contrast, cache_dir=tmp_path / "a", **options)
+    other = lsns.localize(
+        tiny_model,
+        shuffled(contrast, seed=3),
+        cache_dir=tmp_path / "b",
+        batch_size=batch_size,
+        **options,
+    )
+    assert np.array_equal(straight.mask.units, other.mask.units)
+    np.testing.assert_allclose(straight.scores, other.scores, rtol=1e-3, atol=1e-4)
+
+
+def test_shuffled_stimuli_give_the_same_bytes(tiny_model, contrast, tmp_path):
+    grouped = replace(
+        contrast,
+        positive_groups=tuple(f"p{hash_of(t)}" for t in contrast.positive),
+        negative_groups=tuple(f"n{hash_of(t)}" for t in contrast.negative),
+    )
+    order = list(range(len(grouped.positive)))
+    random.Random(5).shuffle(order)
+    other = replace(
+        grouped,
+        positive=tuple(grouped.positive[i] for i in order),
+        positive_groups=tuple(grouped.positive_groups[i] for i in order),
+    )
+    first = lsns.localize(tiny_model, grouped, percentage=25, cache_dir=tmp_path)
+    second = lsns.localize(tiny_model, other, percentage=25, cache_dir=tmp_path)
+    assert first.scores.tobytes() == second.scores.tobytes()
+    assert first.p_values.tobytes() == second.p_values.tobytes()
+
+
+def hash_of(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@pytest.mark.parametrize("method", ["ttest", "ttest-signed", "nmd", "mean"])
+@pytest.mark.parametrize("where", ["100-100", "0-0", "10-90"])
+def test_another_selection_needs_no_forward_pass(
+    tiny_model, contrast, tmp_path, monkeypatch, method, where
+):
+    lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    monkeypatch.setattr(tiny_model, "forward", lambda *_: pytest.fail("the model ran"))
+    found = lsns.localize(
+        tiny_model,
+        contrast,
+        method=method,
+        percentage=20,
+        localize_range=where,
+        cache_dir=tmp_path,
+    )
+    # 20% of 48 units; nmd: 20% of 16 in each of 3 layers.
+    assert found.mask.count == 9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pooling": "mean"},
+        {"max_tokens": 3},
+        {"contrast": {"positive": words(9, 23, "abcdef")}},
+        {"overwrite": True},
+    ],
+)
+def test_what_changes_the_activations_is_computed_again(
+    tiny_model, contrast, tmp_path, monkeypatch, change
+):
+    lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    runs: list[int] = []
+    forward = tiny_model.forward
+    monkeypatch.setattr(tiny_model, "forward", lambda *a: (runs.append(1), forward(*a)))
+    change = dict(change)
+    other = replace(contrast, **change.pop("contrast", {}))
+    lsns.localize(tiny_model, other, percentage=10, cache_dir=tmp_path, **change)
+    assert runs
+
+
+def test_changed_weights_are_another_model(tiny_model, contrast, tmp_path):
+    import torch
+
+    before = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    with torch.no_grad():
+        tiny_model.model.model.layers[0].mlp.down_proj.weight.mul_(-3.0)
+    after = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    assert before.manifest["model"]["identity"] != after.manifest["model"]["identity"]
+    assert not np.array_equal(before.scores, after.scores)
+
+
+def test_a_lesioned_model_is_not_taken_for_the_intact_one(tiny_model, contrast, tmp_path):
+    intact = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    with lsns.lesion(tiny_model, intact.mask):
+        lesioned = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    assert (lesioned.t_values[intact.mask.units] == 0).all()
+    assert not np.array_equal(lesioned.scores, intact.scores)
+    again = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    assert np.array_equal(again.scores, intact.scores)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+@pytest.mark.parametrize("name", ["moments.npz", "activations.npy", "manifest.json", "done.npy"])
+def test_damaged_cache_is_noticed_and_made_again(tiny_model, contrast, tmp_path, damage, name):
+    first = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    path = first.measurement.store.folder / name
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+    again = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    assert again.scores.tobytes() == first.scores.tobytes()
+
+
+def test_damage_is_said(tiny_model, contrast, tmp_path, caplog):
+    first = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    (first.measurement.store.folder / "moments.npz").write_bytes(b"other bytes")
+    lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    assert "moments.npz is damaged; made again" in caplog.text
+
+
+def test_moments_are_mended_from_the_activations_without_the_model(
+    tiny_model, contrast, tmp_path, monkeypatch
+):
+    first = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    (first.measurement.store.folder / "moments.npz").unlink()
+    monkeypatch.setattr(tiny_model, "forward", lambda *_: pytest.fail("the model ran"))
+    again = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    assert again.scores.tobytes() == first.scores.tobytes()
+
+
+def test_an_interrupted_run_goes_on(tiny_model, contrast, tmp_path, monkeypatch):
+    expected = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "whole")
+    monkeypatch.setattr("lsns.activations.plan_chunks", chunks_of_ten)
+    forward, calls = tiny_model.forward, []
+
+    def interrupt(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return forward(*arguments)
+
+    monkeypatch.setattr(tiny_model, "forward", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="20 of 40 texts are kept"):
+        lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "cut")
+    assert not any(module._forward_hooks for module in tiny_model.model.modules())
+    calls.extend([1] * 10)
+    before = len(calls)
+    found = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "cut")
+    assert len(calls) - before == 2
+    assert np.array_equal(found.mask.units, expected.mask.units)
+
+
+def chunks_of_ten(tokens):
+    from lsns.chunks import plan_chunks
+
+    return plan_chunks(tokens, size=10)
+
+
+def test_above_the_limit_only_the_moments_are_kept(tiny_model, contrast, tmp_path, monkeypatch):
+    whole = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "a")
+    monkeypatch.setattr("lsns.localization.ACTIVATIONS_LIMIT_BYTES", 10)
+    found = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "b")
+    assert found.measurement.activations() is None
+    assert found.scores.tobytes() == whole.scores.tobytes()
+    monkeypatch.setattr(tiny_model, "forward", lambda *_: pytest.fail("the model ran"))
+    lsns.localize(tiny_model, contrast, percentage=20, cache_dir=tmp_path / "b")
+
+
+def test_moments_of_folds_add_up(tiny_model, contrast, tmp_path):
+    measurement = measure(tiny_model, contrast, cache_dir=tmp_path)
+    rows = lsns.extract(tiny_model, contrast.texts)
+    assert sum(fold[0].n for fold in measurement.folds) == 23
+    assert sum(fold[1].n for fold in measurement.folds) == 17
+    np.testing.assert_allclose(measurement.positive.mean, rows[:23].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        measurement.negative.abs_m2, np.abs(rows[23:]).var(axis=0) * 17, rtol=1e-3, atol=1e-6
+    )
+
+
+def test_a_group_is_never_split_between_folds():
+    groups = [f"pair {i // 2}" for i in range(60)]
+    folds = fold_of_items(groups, 10)
+    assert folds[::2] == folds[1::2]
+    assert {folds.count(fold) for fold in range(10)} == {6}
+
+
+def test_untrained_weights_follow_their_seed_and_nothing_else(tmp_path):
+    import torch
+
+    folder = tmp_path / "model"
+    tiny = make_model()
+    tiny.model.save_pretrained(folder)
+    tiny.tokenizer.save_pretrained(folder)
+    state = torch.random.get_rng_state()
+    models = [
+        lsns.load_model(str(folder), pretrained=False, seed=seed, device="cpu")
+        for seed in (1, 1, 2)
+    ]
+    assert torch.equal(state, torch.random.get_rng_state())
+    weights = [model.model.model.layers[0].mlp.up_proj.weight for model in models]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_saved_files_are_named_as_published_and_carry_a_manifest(tiny_model, contrast, tmp_path):
+    found = lsns.localize(tiny_model, contrast, percentage=5.0, pooling="last", cache_dir=tmp_path)
+    mask, p_values = found.save(tmp_path)
+    assert mask.name == (
+        "tiny_network=own_pooling=last-token_range=100-100_perc=5.0_nunits=None_pretrained=True.npy"
+    )
+    assert p_values.name == "tiny_network=own_pooling=last-token_pretrained=True_pvalues.npy"
+    assert np.array_equal(np.load(mask, allow_pickle=False), found.mask.units)
+    assert np.array_equal(np.load(p_values, allow_pickle=False), found.p_values)
+    for path in (mask, p_values):
+        manifest = json.loads(path.with_suffix(".json").read_text())
+        assert manifest["stimuli"]["digest"] == contrast.digest
+        assert manifest["protocol"]["pooling"] == "last-token"
+        assert manifest["selection"]["selected"] == 2
+    assert np.array_equal(lsns.UnitMask.load(mask).units, found.mask.units)
+
+
+def test_files_of_the_same_run_are_the_same_bytes(tiny_model, contrast, tmp_path):
+    written = []
+    for name in ("a", "b"):
+        found = lsns.localize(tiny_model, contrast, percentage=5, cache_dir=tmp_path / name)
+        written.append([path.read_bytes() for path in found.save(tmp_path / name)])
+    assert written[0] == written[1]
+
+
+def test_replacing_another_runs_file_is_said(tiny_model, contrast, tmp_path, caplog):
+    lsns.localize(tiny_model, contrast, percentage=5, cache_dir=tmp_path).save(tmp_path)
+    other = replace(contrast, positive=words(7, 23, "abcdef"))
+    assert "another run" not in caplog.text
+    lsns.localize(tiny_model, other, percentage=5, cache_dir=tmp_path).save(tmp_path)
+    assert "came from another run" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"percentage": 0}, "percentage must be above 0"),
+        ({"percentage": -1}, "percentage must be above 0"),
+        ({"percentage": 101}, "at most 100; got 101"),
+        ({"percentage": float("nan")}, "got nan"),
+        ({"num_units": 0}, "num-units must be at least 1"),
+        ({"num_units": 49}, "between 1 and 48"),
+        ({"percentage": 1, "num_units": 3}, "not both"),
+        ({"localize_range": "90-80"}, "'90-80' is not possible"),
+        ({"localize_range": "99-100", "percentage": 50}, "widen the range or ask for fewer"),
+        ({"method": "magic"}, "no method 'magic'; use one of ttest"),
+        ({"pooling": "max"}, "no pooling 'max'"),
+        ({"max_tokens": 0}, "max-tokens must be at least 1"),
+        ({"batch_size": 0}, "batch-size must be at least 1"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(tiny_model, contrast, tmp_path, options, message):
+    with pytest.raises(lsns.LsnsError, match=message) as caught:
+        lsns.localize(tiny_model, contrast, cache_dir=tmp_path, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_units_can_be_selected(tiny_model, contrast, tmp_path):
+    found = lsns.localize(tiny_model, contrast, percentage=100, cache_dir=tmp_path)
+    assert found.mask.count == 48
+
+
+def test_pooling_by_sum_has_no_mean_of_a_token(tiny_model, contrast, tmp_path):
+    found = lsns.localize(tiny_model, contrast, percentage=10, pooling="sum", cache_dir=tmp_path)
+    with pytest.raises(lsns.LsnsError, match="pooling by sum"):
+        _ = found.means
+
+
+def test_a_request_is_loaded_only_if_needed(contrast, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    tiny = make_model()
+    tiny.model.save_pretrained(folder)
+    tiny.tokenizer.save_pretrained(folder)
+    request = ModelRequest(str(folder), device="cpu")
+    first = lsns.localize(request, contrast, percentage=10, cache_dir=tmp_path)
+    monkeypatch.setattr(ModelRequest, "load", lambda _: pytest.fail("the model was loaded"))
+    second = lsns.localize(request, contrast, percentage=10, cache_dir=tmp_path)
+    assert np.array_equal(first.mask.units, second.mask.units)
+    assert first.manifest == second.manifest
+
+
+def test_killed_in_the_middle_nothing_is_lost(langloc, tmp_path):
+    """kill -9, then the same command: what was done is not done again."""
+    command = [sys.executable, "-m", "lsns", "localize", "--model-name", "smollm2-135m"]
+    command += ["--stimuli", str(langloc), "--cache-dir", str(tmp_path), "--device", "cpu"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = wait_for_rows(tmp_path, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < done < 480
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "texts are there from an earlier run" in again.stderr
+    assert "weakest selected 8.672" in again.stdout
+
+
+def wait_for_rows(folder, process) -> int:
+    for _ in range(1200):
+        for path in folder.glob("activations/*/done.npy"):
+            count = int(np.count_nonzero(np.load(path)))
+            if count:
+                return count
+        assert process.poll() is None
+        time.sleep(0.05)
+    raise TimeoutError
