@@ -461,11 +461,20 @@ def test_a_killed_run_leaves_its_rows_and_no_lock(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "1 had 2\n"
 
 
-def test_rows_of_another_shape_are_not_gone_on_with(store: ActivationStore) -> None:
+@pytest.mark.parametrize("shape", [(7, 2, 3), (5, 2, 3), (6, 3, 3), (6, 3, 2)])
+def test_rows_of_another_shape_are_not_gone_on_with(
+    store: ActivationStore, shape: tuple[int, int, int]
+) -> None:
     partly_filled(store)
-    rows, done = store.open_rows((7, 2, 3))
-    assert rows.shape == (7, 2, 3)
-    assert done.tolist() == [0] * 7
+    rows, done = store.open_rows(shape)
+    assert rows.shape == shape
+    assert done.tolist() == [0] * shape[0]
+
+
+def test_flags_of_another_length_are_not_gone_on_with(store: ActivationStore) -> None:
+    partly_filled(store)
+    np.save(store.folder / "done.npy", np.ones(5, dtype=np.uint8))
+    assert store.open_rows(SHAPE)[1].tolist() == [0] * 6
 
 
 def cut(content: bytes) -> bytes:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from lsns.errors import LsnsError
 
 Array = np.ndarray[Any, Any]
+logger = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 22
 
 
@@ -61,8 +63,11 @@ def prepare_folder(folder: Path) -> Path:
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` if the block ends well, else vanishes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    except OSError as error:
+        raise LsnsError(f"{path} could not be written ({error.strerror})") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -80,9 +85,16 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, so that two processes do not do the same work at once."""
     from filelock import FileLock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise LsnsError(f"{path} could not be locked ({error.strerror})") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def digest_of(description: Mapping[str, Any]) -> str:
@@ -107,7 +119,9 @@ def remembered_sha256(path: Path) -> str:
     known = read_json(memo)
     if known.get("stamp") != stamp:
         known = {"stamp": stamp, "sha256": sha256_file(path)}
-        write_json(memo, known)
+        # Only a memory: without it the file is hashed again.
+        with suppress(LsnsError):
+            write_json(memo, known)
     return known["sha256"]
 
 
@@ -133,6 +147,10 @@ def manifest_path(path: Path) -> Path:
 
 def write_array(path: Path, array: Array, manifest: Mapping[str, Any]) -> Path:
     """Write `array` as `.npy` and its manifest beside it, with the SHA-256 of the array's file."""
+    if path.suffix != ".npy":
+        raise LsnsError(f"{path}: the name of an array's file ends in .npy")
+    # Before anything is replaced: a manifest that cannot be written must not cost the old array.
+    _json(dict(manifest))
     with atomic(path) as temporary:
         with temporary.open("wb") as file:
             np.save(file, array, allow_pickle=False)
@@ -150,12 +168,15 @@ def read_array(path: Path) -> tuple[Array, dict[str, Any]]:
     if not path.is_file():
         raise LsnsError(f"no file {path}")
     manifest = read_json(manifest_path(path))
-    expected = manifest.get("file", {}).get("sha256")
+    entry = manifest.get("file")
+    expected = entry.get("sha256") if isinstance(entry, dict) else None
     if expected and sha256_file(path) != expected:
         raise LsnsError(f"{path} is not the file that its manifest describes; make it again")
     try:
-        return np.load(path, allow_pickle=False), manifest
-    except (ValueError, OSError, EOFError):
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False), manifest
+    except Exception:
+        # Whatever a damaged header makes numpy's parser raise.
         raise LsnsError(f"{path} is not a readable .npy array") from None
 
 
@@ -187,18 +208,25 @@ class ActivationStore:
     def discard(self) -> None:
         """Remove what was kept, so that it is computed again."""
         for name in ("manifest.json", "moments.npz", "done.npy", "activations.npy"):
-            (self.folder / name).unlink(missing_ok=True)
+            try:
+                (self.folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise LsnsError(f"{self.folder} could not be emptied ({error.strerror})") from None
 
     def open_rows(self, shape: tuple[int, int, int]) -> tuple[Array, Array]:
         """Memory-mapped (activations, done) for filling; what an earlier run wrote is kept."""
         data, done = self.folder / "activations.npy", self.folder / "done.npy"
         try:
+            # Read-only first, which notices a file cut short: r+ would fill it up with zeros.
+            for path in (data, done):
+                np.load(path, mmap_mode="r", allow_pickle=False)
             rows = np.load(data, mmap_mode="r+", allow_pickle=False)
             flags = np.load(done, mmap_mode="r+", allow_pickle=False)
             if rows.shape == shape and flags.shape == shape[:1]:
                 return rows, flags
-        except (OSError, ValueError, EOFError):
-            pass
+        except Exception:
+            # Nothing there, or damaged in any way: made anew.
+            logger.debug("no rows to go on from in %s", self.folder)
         self.discard()
         return _new_rows(data, np.float32, shape), _new_rows(done, np.uint8, shape[:1])
 
@@ -257,7 +285,13 @@ def _new_rows(path: Path, dtype: Any, shape: tuple[int, ...]) -> Array:
 
 
 def _json(content: Mapping[str, Any], indent: int | None = None) -> str:
-    return json.dumps(content, sort_keys=True, indent=indent, ensure_ascii=False)
+    return json.dumps(content, sort_keys=True, indent=indent, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _umask() -> int:

@@ -21,6 +21,9 @@ Array = np.ndarray[Any, Any]
 class UnitMask:
     """Selected units of a model.
 
+    Raises:
+        LsnsError: not an array of 0 and 1 (of any dtype) with two axes.
+
     Attributes:
         units: bool, shape (n_layers, hidden_size); True where a unit is selected.
         manifest: all that determined the mask; empty for a mask of unknown origin.
@@ -28,6 +31,16 @@ class UnitMask:
 
     units: Bool[Array, "n_layers hidden_size"]
     manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        units = np.asarray(self.units)
+        if units.ndim != 2 or units.dtype.kind not in "bui" or not np.isin(units, (0, 1)).all():
+            raise LsnsError(
+                f"a mask is an array of 0 and 1 of shape (layers, units); found {units.dtype} of "
+                f"shape {units.shape}"
+            )
+        # A published mask is an array of integers, of which ~ would not be the other units.
+        object.__setattr__(self, "units", units.astype(bool))
 
     @property
     def count(self) -> int:
@@ -61,9 +74,7 @@ class UnitMask:
                 its manifest was written for.
         """
         array, manifest = read_array(Path(path))
-        if array.ndim != 2 or array.dtype.kind not in "bui" or not np.isin(array, (0, 1)).all():
-            raise LsnsError(
-                f"{path} is no mask: expected integers 0 and 1 of shape (layers, units), "
-                f"found {array.dtype} of shape {array.shape}"
-            )
-        return cls(array.astype(bool), manifest)
+        try:
+            return cls(array, manifest)
+        except LsnsError as error:
+            raise LsnsError(f"{path} is no mask: {error}") from None

@@ -210,6 +210,8 @@ def test_impossible_ranges_are_refused(text: str) -> None:
     ("percentage", "total", "k"),
     [
         (0.29, 10_000, 29),
+        (0.57, 10_000, 57),
+        (1.13, 10_000, 113),
         (1, 17_280, 172),
         (1.0, 17_280, 172),
         (5.0, 9_216, 460),
@@ -226,7 +228,10 @@ def test_a_percentage_is_exact(percentage: float, total: int, k: int) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(1, 10_000), st.integers(1, 10**6))
+@given(
+    st.integers(1, 10_000),
+    st.integers(1, 10**6) | st.integers(1, 100).map(lambda thousands: thousands * 1_000),
+)
 def test_hundredths_of_a_percent_are_exact(hundredths: int, total: int) -> None:
     k = hundredths * total // 10_000
     percentage = float(f"{hundredths // 100}.{hundredths % 100:02d}")

@@ -86,6 +86,12 @@ class MomentsAnalyzer(BaseAnalyzer):
                     f"{condition} activations must be finite, of shape (items >= 2, layers, units);"
                     f" found {x.shape}"
                 )
+        shapes = positive_activations.shape, negative_activations.shape
+        if shapes[0][1:] != shapes[1][1:]:
+            raise LsnsError(
+                "positive and negative activations are of different models: (items, layers, units) "
+                f"{shapes[0]} and {shapes[1]}"
+            )
         return self.analyze_moments(
             Moments.of(positive_activations), Moments.of(negative_activations)
         )
@@ -122,7 +128,7 @@ class MomentsAnalyzer(BaseAnalyzer):
             self.count(scores.shape),
             localize_range=self.config.get("localize_range") or "100-100",
             per_layer=self.per_layer,
-            seed=self.config.get("seed", 42),
+            seed=42 if self.config.get("seed") is None else self.config["seed"],
         )
 
     def check(self) -> None:

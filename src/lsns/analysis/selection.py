@@ -19,6 +19,13 @@ from lsns.errors import LsnsError
 Array = np.ndarray[Any, Any]
 
 
+def random_state(seed: int) -> np.random.RandomState:
+    """A local generator, whose stream is that of the published scripts and never changes."""
+    if not 0 <= seed < 2**32:
+        raise LsnsError(f"seed must lie between 0 and {2**32 - 1}; got {seed}")
+    return np.random.RandomState(seed)
+
+
 @dataclass(frozen=True)
 class PercentileRange:
     """Where in the distribution of scores units are taken from.
@@ -60,14 +67,14 @@ def count_units(
     if (percentage is None) == (num_units is None):
         raise LsnsError("give either a percentage or a number of units, and not both")
     if num_units is not None:
-        if not 1 <= num_units <= total:
+        if not float(num_units).is_integer() or not 1 <= num_units <= total:
             raise LsnsError(f"num-units must lie between 1 and {total}, all units; got {num_units}")
-        return num_units
+        return int(num_units)
     assert percentage is not None
     if not (math.isfinite(percentage) and 0 < percentage <= 100):
         raise LsnsError(f"percentage must be above 0 and at most 100; got {percentage}")
     # Exact arithmetic on the decimal that was written: 0.29 / 100 * 10000 is 28.999... in floats.
-    k = int(Fraction(repr(percentage)) * total / 100)
+    k = int(Fraction(str(percentage)) * total / 100)
     if k == 0:
         raise LsnsError(
             f"{percentage}% of {total} units is less than one unit; "
@@ -101,7 +108,7 @@ def select_units(
     if np.isnan(scores).any():
         raise LsnsError(f"{int(np.isnan(scores).sum())} units have no score (NaN); none selected")
     where = PercentileRange.parse(localize_range)
-    rng = np.random.RandomState(seed)
+    rng = random_state(seed)
     if not per_layer:
         return _select(scores.ravel(), k, where, rng).reshape(scores.shape)
     shares = [k // len(scores) + (row < k % len(scores)) for row in range(len(scores))]

@@ -10,13 +10,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from lsns.analysis.selection import random_state
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask
 
 Array = np.ndarray[Any, Any]
 Control = Literal["uniform", "layer", "magnitude"]
-# A partner is drawn among this many units of the nearest magnitude.
+# A partner is drawn among at most this many units, none of which differs by more than this
+# factor; where there is none, it is the nearest. Without the factor, the few largest units, which
+# matter most, would get partners far smaller than the largest that are free.
 NEIGHBOURS = 8
+LARGEST_FACTOR = 1.5
 
 
 def control_mask(
@@ -48,7 +52,11 @@ def control_mask(
         raise LsnsError(f"no control {kind!r}; use one of {', '.join(get_args(Control))}")
     if kind == "magnitude" and magnitudes is None:
         raise LsnsError("control 'magnitude' needs magnitudes=, e.g. Localization.magnitudes")
-    rng = np.random.RandomState(seed)
+    if magnitudes is not None and magnitudes.shape != mask.units.shape:
+        raise LsnsError(
+            f"magnitudes of shape {magnitudes.shape} do not fit a mask of {mask.units.shape}"
+        )
+    rng = random_state(seed)
     if kind == "uniform":
         units = _uniform(mask.units.ravel(), mask.count, rng).reshape(mask.units.shape)
     else:
@@ -94,8 +102,10 @@ def _matched(taken: Array, magnitudes: Array, rng: np.random.RandomState) -> Arr
     # The largest first: they have the fewest units of their kind.
     selected = np.flatnonzero(taken)
     for unit in selected[np.argsort(-sizes[selected], kind="stable")]:
-        nearest = np.argsort(np.abs(sizes[free] - sizes[unit]), kind="stable")[:NEIGHBOURS]
-        units[free.pop(int(rng.choice(nearest)))] = True
+        distances = np.abs(sizes[free] - sizes[unit])
+        nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
+        alike = nearest[distances[nearest] <= np.log(LARGEST_FACTOR)]
+        units[free.pop(int(rng.choice(alike if alike.size else nearest[:1])))] = True
     return units
 
 

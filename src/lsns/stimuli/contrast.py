@@ -50,6 +50,14 @@ class Contrast:
     source: str = "given in Python"
 
     def __post_init__(self) -> None:
+        for name in ("positive", "negative", "positive_groups", "negative_groups"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise LsnsError(
+                    f"contrast {self.name!r}: {name} is one text; give a sequence of texts"
+                )
+            if value is not None:
+                object.__setattr__(self, name, tuple(value))
         for condition, texts, groups in (
             ("positive", self.positive, self.positive_groups),
             ("negative", self.negative, self.negative_groups),
@@ -79,6 +87,18 @@ class Contrast:
         return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
 
 
+def text_problem(text: object) -> str | None:
+    """Why a text cannot be a stimulus; None if it can."""
+    if not isinstance(text, str):
+        return f"is {text!r}, not a text"
+    if not text.strip():
+        return "is empty"
+    # Half a surrogate pair, as JSON may escape it: no tokenizer takes it.
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "is not valid Unicode (half a surrogate pair)"
+    return None
+
+
 def _check_condition(
     name: str, condition: str, texts: tuple[str, ...], groups: tuple[str, ...] | None
 ) -> None:
@@ -87,9 +107,10 @@ def _check_condition(
             f"contrast {name!r} has {len(texts)} {condition} texts; "
             "a contrast needs at least 2 positive and 2 negative ones"
         )
-    empty = next((i for i, text in enumerate(texts) if not text.strip()), None)
-    if empty is not None:
-        raise LsnsError(f"contrast {name!r}: {condition} text {empty + 1} is empty")
+    for number, text in enumerate(texts, start=1):
+        problem = text_problem(text)
+        if problem is not None:
+            raise LsnsError(f"contrast {name!r}: {condition} text {number} {problem}")
     if groups is not None and len(groups) != len(texts):
         raise LsnsError(
             f"contrast {name!r}: {len(groups)} groups for {len(texts)} {condition} texts"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lsns.errors import LsnsError
-from lsns.stimuli.contrast import Contrast, Pooling
+from lsns.stimuli.contrast import Contrast, Pooling, text_problem
 
 FORMATS = (".csv", ".tsv", ".jsonl")
 FORMAT_HELP = "columns text, condition (positive or negative) and optionally group"
@@ -105,7 +105,7 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[Row]:
             yield _row(path, reader.line_num, record)
     except csv.Error as error:
         raise LsnsError(
-            f"{path}, line {reader.line_num}: not readable as a table ({error})"
+            f"{path}, line {reader.reader.line_num}: not readable as a table ({error})"
         ) from None
 
 
@@ -136,8 +136,9 @@ def _check_row(path: Path, row: Row) -> None:
         raise LsnsError(
             f"{path}, line {row.line}: condition {row.condition!r} is neither positive nor negative"
         )
-    if not row.text.strip():
-        raise LsnsError(f"{path}, line {row.line}: the text is empty")
+    problem = text_problem(row.text)
+    if problem is not None:
+        raise LsnsError(f"{path}, line {row.line}: the text {problem}")
 
 
 def _groups(rows: list[Row]) -> tuple[str, ...] | None:

@@ -45,7 +45,19 @@ def load_contrast(name_or_path: str | Path, *, network: str | None = None) -> Co
     if str(name_or_path) in NETWORKS:
         return _built_in(str(name_or_path))
     path = Path(name_or_path)
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        raise LsnsError(
+            f"no stimuli {str(name_or_path)!r}: neither a network ({', '.join(NETWORKS)}) "
+            "nor a file or folder that is there"
+        ) from None
     if path.is_dir():
+        if network not in (None, "language"):
+            raise LsnsError(
+                f"folder {path} is read as langloc, stimuli for language, not for {network}; "
+                "give a CSV, TSV or JSONL file"
+            )
         return read_langloc(path, name=network or "language")
     if path.is_file():
         if network is None:
@@ -54,10 +66,7 @@ def load_contrast(name_or_path: str | Path, *, network: str | None = None) -> Co
         return read_contrast(
             path, name=network, max_tokens=protocol.max_tokens, pooling=protocol.pooling
         )
-    raise LsnsError(
-        f"no stimuli {str(name_or_path)!r}: neither a network ({', '.join(NETWORKS)}) "
-        "nor a file or folder that is there"
-    )
+    raise LsnsError(f"{path} is neither a folder nor a file")
 
 
 def _built_in(network: str) -> Contrast:

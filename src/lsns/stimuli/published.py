@@ -42,6 +42,7 @@ LANGLOC_MAX_TOKENS = 12
 CONDITIONS = {"S": "positive", "N": "negative"}
 WORDS = [f"stim{i}" for i in range(2, 14)]
 LABEL = "stim14"
+LOOPBACK = (("http", "127.0.0.1"), ("http", "localhost"))
 TIMEOUT_SECONDS = 60
 
 
@@ -96,14 +97,17 @@ def fetch_langloc(
 
 def _download(url: str, digest: str) -> bytes:
     # urllib is enough for ten small files, and honours the usual proxy variables.
+    from http.client import HTTPException
+    from urllib.parse import urlsplit
     from urllib.request import urlopen
 
-    if not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+    parts = urlsplit(url)
+    if parts.scheme != "https" and (parts.scheme, parts.hostname) not in LOOPBACK:
         raise LsnsError(f"{url}: only https addresses are fetched")
     try:
         with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
             content = answer.read()
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise LsnsError(f"{url} could not be fetched ({error}); try again when online") from None
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
@@ -119,7 +123,12 @@ def _read_file(path: Path) -> list[tuple[str, str]]:
             f"{path} is not of the langloc format: no column {missing[0]}; expected the item's "
             "words in stim2 to stim13 and its label (S or N) in stim14"
         )
-    return [_read_row(path, reader.line_num, row) for row in reader]
+    try:
+        return [_read_row(path, reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise LsnsError(
+            f"{path}, line {reader.reader.line_num}: not readable as a table ({error})"
+        ) from None
 
 
 def _read_row(path: Path, line: int, row: Mapping[str, str | None]) -> tuple[str, str]:

@@ -1,0 +1,123 @@
+"""Every command and snippet in the README and the docs runs, and prints what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.tiny import make_model
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(bash|console|python)\n(.*?)^```$", re.M | re.S)
+# These make environments or download; CI runs the first two itself, before and after the tests.
+SKIPPED = {
+    "make demo": "run by hand in a fresh clone: it makes an environment",
+    "make test": "this very run",
+    "python3 -m venv lsns_env": "makes an environment",
+    "source lsns_env/bin/activate": "makes an environment",
+    "pip install -r requirements.txt": "makes an environment",
+    "lsns stimuli fetch langloc": "needs the network; its code is tested against a server here",
+}
+# Words that stand for what a reader has: replaced by what these tests have.
+REPLACED = {"--model-name gpt2": "--model-name smollm2-135m"}
+OWN_CONTRAST = "text,condition\n" + "".join(
+    f"the cat number {i} sat down,positive\n{i} + {i} = {2 * i},negative\n" for i in range(8)
+)
+
+
+def blocks(kind: str) -> list[tuple[str, str]]:
+    return [
+        (path.name, body)
+        for path in PAGES
+        for found, body in BLOCK.findall(path.read_text(encoding="utf-8"))
+        if found == kind
+    ]
+
+
+def commands() -> list[tuple[str, str]]:
+    return [(name, line) for name, body in blocks("bash") for line in body.splitlines() if line]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder as a reader has it: the scripts, a contrast, a model, a filled cache."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("localize.py", "generate_lesion.py", "benchmarks", "scripts", "src", "tests"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    (folder / "mine.csv").write_text(OWN_CONTRAST)
+    tiny = make_model()
+    tiny.model.save_pretrained(folder / "models" / "my-model")
+    tiny.tokenizer.save_pretrained(folder / "models" / "my-model")
+    shared = REPOSITORY.parent / "shared" / "data" / "langloc"
+    if shared.is_dir():
+        (folder / "stimuli").mkdir()
+        (folder / "stimuli" / "langloc").symlink_to(shared)
+    return folder
+
+
+def shell(line: str, place: Path) -> subprocess.CompletedProcess[str]:
+    for word, mine in REPLACED.items():
+        line = line.replace(word, mine)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=place, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_commands_run(page, line, place):
+    if line in SKIPPED:
+        pytest.skip(SKIPPED[line])
+    if "stimuli/langloc" in line and not (place / "stimuli" / "langloc").exists():
+        pytest.skip("the published langloc files are not beside the checkout (../shared)")
+    if line.startswith("python benchmarks/"):
+        pytest.skip("a benchmark: minutes, and its figures are not for a test")
+    done = shell(line, place)
+    assert done.returncode == 0, f"{page}: {shlex.join([line])}\n{done.stderr}"
+
+
+def sessions() -> list[tuple[str, str, str]]:
+    """(page, command, output) of every command in a console block."""
+    return [
+        (name, *part.split("\n", 1))
+        for name, body in blocks("console")
+        for part in body.removeprefix("$ ").split("\n$ ")
+    ]
+
+
+@pytest.mark.parametrize(("page", "command", "output"), sessions())
+def test_what_is_shown_is_what_is_printed(page, command, output, place):
+    done = shell(command, place)
+    assert done.returncode == 0, done.stderr
+    if command.startswith("lsns lesion"):
+        # Greedy text follows the last digits of the arithmetic; the frame does not.
+        assert done.stdout.splitlines()[:3] == output.splitlines()[:3], page
+    else:
+        assert done.stdout.strip() == output.strip(), page
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"))
+def test_snippets_run(page, code, place):
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{page}\n{code}\n{done.stderr}"
+    assert done.stdout.strip()
+
+
+def test_links_lead_somewhere():
+    for path in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_skipped_commands_are_still_there():
+    assert set(SKIPPED) <= {line for _, line in commands()}
