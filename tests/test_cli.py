@@ -172,7 +172,7 @@ BAD = [
     (["--blocks", "model.nowhere"], "no list of blocks at 'model.nowhere'"),
     (["--threads", "0"], "threads must be at least 1"),
     (["--percntage", "5"], "Did you mean --percentage?"),
-    (["--method", "magic"], "Choose from"),
+    (["--method", "magic"], "no method 'magic'; use one of ttest"),
     (["--model-name", "./nowhere"], "no such file or folder"),
     (["--model-name", "not a name"], "nor a possible hub id"),
     (["--model-name", "folder"], "no config.json in it"),

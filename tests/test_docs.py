@@ -49,7 +49,7 @@ def commands() -> list[tuple[str, str]]:
 def place(tmp_path_factory) -> Path:
     """A folder as a reader has it: the scripts, a contrast, a model, a filled cache."""
     folder = tmp_path_factory.mktemp("reader")
-    for name in ("localize.py", "generate_lesion.py", "benchmarks", "scripts", "src", "tests"):
+    for name in ("localize.py", "generate_lesion.py", "benchmarks", "examples", "scripts", "src", "tests"):
         (folder / name).symlink_to(REPOSITORY / name)
     (folder / "mine.csv").write_text(OWN_CONTRAST)
     tiny = make_model()

@@ -120,26 +120,28 @@ def parse_list(source: Any) -> list[Forms]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def write_phenomenon(phenomenon: Mapping[str, Any], vocabulary: Vocabulary) -> list[Pair]:
-    """Return the pairs of a phenomenon, no sentence twice."""
+def write_phenomenon(
+    phenomenon: Mapping[str, Any], vocabulary: Vocabulary, seen: set[str]
+) -> list[Pair]:
+    """Return the pairs of a phenomenon; their sentences are not among those seen, and join them."""
     writer = Writer(vocabulary, random.Random(f"{SEED} {phenomenon['uid']}"))
     pairs: list[Pair] = []
     for templates in cycle(phenomenon["groups"]):
         if len(pairs) >= PAIRS:
             return pairs
-        pairs += fill_new(writer, templates, phenomenon.get("shared", []), pairs)
+        pairs += fill_new(writer, templates, phenomenon.get("shared", []), seen)
     raise ValueError(f"{phenomenon['uid']} has no templates")
 
 
 def fill_new(
-    writer: Writer, templates: Sequence[str], shared: Sequence[str], old: Sequence[Pair]
+    writer: Writer, templates: Sequence[str], shared: Sequence[str], seen: set[str]
 ) -> list[Pair]:
-    """Fill a group with sentences that are not among the old ones."""
-    seen = {sentence for pair in old for sentence in pair}
+    """Fill a group with sentences that are not among those seen, and add them there."""
     for _ in range(ATTEMPTS):
         pairs = writer.fill(templates, shared)
         sentences = {sentence for pair in pairs for sentence in pair}
         if len(sentences) == 2 * len(pairs) and not sentences & seen:
+            seen |= sentences
             return pairs
     raise ValueError(f"too few words for {templates[0]}")
 
@@ -147,8 +149,10 @@ def fill_new(
 def records(grammar: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """Yield the pairs of all phenomena."""
     vocabulary = {name: parse_list(source) for name, source in grammar["vocabulary"].items()}
+    seen: set[str] = set()
     for phenomenon in grammar["phenomena"]:
-        for number, (good, bad) in enumerate(write_phenomenon(phenomenon, vocabulary)):
+        pairs = write_phenomenon(phenomenon, vocabulary, seen)
+        for number, (good, bad) in enumerate(pairs):
             yield {
                 "sentence_good": good,
                 "sentence_bad": bad,

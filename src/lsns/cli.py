@@ -24,7 +24,6 @@ Network = Literal["language", "theory-of-mind", "multiple-demand"]
 # Never optional where it is used: cyclopts would read the word "none" as no value.
 Condition = Literal["language", "theory-of-mind", "multiple-demand", "stimuli", "random", "none"]
 Pooling = Literal["last-token", "last", "mean", "sum"]
-Method = Literal["ttest", "ttest-signed", "nmd", "mean"]
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 
 app = App(
@@ -56,6 +55,12 @@ class ModelOptions:
     """Run code that comes with the model."""
     blocks: str | None = None
     """Dotted path of the list of blocks, where it is not found by itself."""
+    device_map: str | None = None
+    """auto: spread a large model over the devices there are; --device is then not used."""
+    quantization: Literal["8bit", "4bit"] | None = None
+    """Quantized weights (extra: quantization)."""
+    plugin: tuple[str, ...] = ()
+    """Modules or .py files that register models of your own; imported first."""
     threads: int | None = None
     """Threads of torch on the CPU; default: torch's own."""
 
@@ -73,8 +78,8 @@ class LocalizationOptions:
     """100-100 highest, 0-0 lowest, x-y a random draw between those percentiles of the score."""
     per_layer: Annotated[bool | None, Parameter(negative="--global")] = None
     """The same number of units in every layer (nmd's default), or over all layers."""
-    method: Method = "ttest"
-    """How units are scored."""
+    method: str = "ttest"
+    """How units are scored: ttest, ttest-signed, nmd, mean, or module:Class for your own."""
     pooling: Pooling | None = None
     """How a text's tokens become one vector; default: the network's protocol."""
     max_tokens: int | None = None
@@ -180,6 +185,43 @@ def lesion(
     print(describe_continuations(prompt, continuations))
 
 
+@app.command(name="run")
+def run_config(
+    config: Path,
+    /,
+    *,
+    override: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+) -> None:
+    """Do what a configuration file says: localize, continue its prompts under lesions.
+
+    Parameters
+    ----------
+    config
+        A YAML file; lsns config prints one with every key and its default.
+    override
+        KEY=VALUE, as in analysis.percentage=1: overrides the file; once for each key.
+    """
+    from lsns.config import ExperimentConfig
+    from lsns.experiment import run_experiment
+    from lsns.report.text import describe_continuations, describe_localization
+
+    read = ExperimentConfig.from_yaml(config, override)
+    result = run_experiment(read, source=config, progress=True)
+    print(describe_localization(result.found))
+    for prompt, continuations in result.continuations.items():
+        print(f"\n{describe_continuations(prompt, continuations)}")
+    for path in result.paths:
+        print(f"wrote {path}")
+
+
+@app.command(name="config")
+def print_config() -> None:
+    """Print a configuration file with every key, its default and its meaning."""
+    from lsns.config import commented_default
+
+    print(commented_default(), end="")
+
+
 @stimuli_app.command
 def fetch(
     name: Literal["langloc"],
@@ -263,7 +305,10 @@ def _localize(
 
 def _request(model: ModelOptions, options: LocalizationOptions) -> ModelRequest:
     from lsns.models.factory import ModelRequest
+    from lsns.plugins import load_module
 
+    for plugin in model.plugin:
+        load_module(plugin)
     return ModelRequest(
         name=model.model_name,
         device=model.device,
@@ -273,6 +318,8 @@ def _request(model: ModelOptions, options: LocalizationOptions) -> ModelRequest:
         seed=options.seed,
         trust_remote_code=model.trust_remote_code,
         blocks=model.blocks,
+        device_map=model.device_map,
+        quantization=model.quantization,
     )
 
 

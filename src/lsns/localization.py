@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from lsns.analysis import METHODS, MomentsAnalyzer
+from lsns.analysis import METHODS, BaseAnalyzer, MomentsAnalyzer
 from lsns.analysis.outliers import outlier_units
 from lsns.cache import (
     ActivationStore,
@@ -26,7 +27,8 @@ from lsns.cache import (
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask
 from lsns.models.factory import ModelRequest
-from lsns.moments import Moments, merge_all
+from lsns.moments import Moments, adjust_p_values, merge_all, welch
+from lsns.plugins import ANALYZERS, installed, load_attribute
 from lsns.stimuli.contrast import Contrast, parse_pooling
 from lsns.stimuli.networks import load_contrast
 
@@ -172,7 +174,7 @@ def localize(
         model: from `load_model`, or a name for it. A name (or a `ModelRequest`) is loaded only if
             its activations are not cached.
         contrast: from `load_contrast`, or what it takes.
-        method: `ttest`, `ttest-signed`, `nmd` or `mean`.
+        method: `ttest`, `ttest-signed`, `nmd` or `mean`, or one of your own: see `make_analyzer`.
         percentage: of all units, in percent, rounded down; default 1 (0.5 of each layer for nmd).
         num_units: a number of units instead.
         localize_range: `100-100` highest scores, `0-0` lowest, `x-y` a random draw between those
@@ -215,27 +217,51 @@ def localize(
     return select(measurement, analyzer)
 
 
-def make_analyzer(method: str, options: Mapping[str, Any]) -> MomentsAnalyzer:
-    """The analyzer of that name; options that can be checked without a model are checked."""
-    if method not in METHODS:
-        raise LsnsError(f"no method {method!r}; use one of {', '.join(METHODS)}")
-    analyzer = METHODS[method](options)
-    analyzer.check()
+def make_analyzer(method: str, options: Mapping[str, Any]) -> BaseAnalyzer:
+    """The analyzer of that name; options that can be checked without a model are checked.
+
+    Args:
+        method: a built-in method, `module:Class` or `file.py:Class`, or the name of an entry
+            point in the group `lsns.analyzers`.
+        options: see `BaseAnalyzer`.
+
+    Raises:
+        LsnsError: no such method, or not a subclass of `BaseAnalyzer`.
+    """
+    made = METHODS.get(method)
+    if made is None:
+        made = load_attribute(method) if ":" in method else installed(ANALYZERS, method)
+    if made is None:
+        raise LsnsError(
+            f"no method {method!r}; use one of {', '.join(METHODS)}, or module:Class for your own"
+        )
+    if not (isinstance(made, type) and issubclass(made, BaseAnalyzer)):
+        raise LsnsError(f"method {method!r} is not a subclass of lsns.BaseAnalyzer")
+    analyzer = made(options)
+    if isinstance(analyzer, MomentsAnalyzer):
+        analyzer.check()
     return analyzer
 
 
-def select(measurement: Measurement, analyzer: MomentsAnalyzer) -> Localization:
-    """A localization from moments: no model is needed."""
-    units, metadata = analyzer.analyze_moments(measurement.positive, measurement.negative)
+def select(measurement: Measurement, analyzer: BaseAnalyzer) -> Localization:
+    """A localization from what was measured: no model is needed.
+
+    Built-in analyzers need the moments only; one of a user's own gets the single activations.
+    """
+    if isinstance(analyzer, MomentsAnalyzer):
+        units, metadata = analyzer.analyze_moments(measurement.positive, measurement.negative)
+    else:
+        units, metadata = _analyze_items(measurement, analyzer)
+    per_layer = analyzer.per_layer if isinstance(analyzer, MomentsAnalyzer) else None
     selection = {
         "method": analyzer.get_analyzer_name(),
         "percentage": analyzer.config.get("percentage"),
         "num_units": analyzer.config.get("num_units"),
         "localize_range": analyzer.config.get("localize_range") or "100-100",
-        "per_layer": analyzer.per_layer,
+        "per_layer": per_layer,
         "seed": analyzer.config.get("seed", 42),
-        "selected": metadata["num_units"],
-        "weakest_score": metadata["weakest_score"],
+        "selected": int(units.sum()),
+        "weakest_score": float(metadata["scores"][units].min()),
         "weakest_t": float(metadata["t_values"][units].min()),
     }
     manifest = {**measurement.manifest, "selection": selection, "lsns": version("lsns")}
@@ -249,6 +275,31 @@ def select(measurement: Measurement, analyzer: MomentsAnalyzer) -> Localization:
     )
 
 
+def _analyze_items(
+    measurement: Measurement, analyzer: BaseAnalyzer
+) -> tuple[Array, dict[str, Any]]:
+    """What an analyzer of a user's own makes of the items; scores and p-values added."""
+    name = analyzer.get_analyzer_name()
+    rows = measurement.activations()
+    if rows is None:
+        raise LsnsError(
+            f"method {name!r} needs single activations, and only their moments were kept"
+        )
+    n_positive = measurement.manifest["stimuli"]["positive"]
+    mask, metadata = analyzer.analyze(np.asarray(rows[:n_positive]), np.asarray(rows[n_positive:]))
+    chosen = np.asarray(mask)
+    # Ones and zeros in floats are common, and as good.
+    units = UnitMask(chosen.astype(bool) if np.isin(chosen, (0, 1)).all() else chosen).units
+    if units.shape != measurement.shape or not units.any():
+        raise LsnsError(
+            f"method {name!r} returned a mask of shape {units.shape} with {int(units.sum())} "
+            f"units; a mask of shape {measurement.shape} with at least one was expected"
+        )
+    t, p = welch(measurement.positive, measurement.negative)
+    scores = np.asarray(metadata.get("scores", t))
+    return units, {"scores": scores, "t_values": t, "adjusted_p_values": adjust_p_values(p)}
+
+
 def measure(
     model: BaseModel | ModelRequest,
     contrast: Contrast,
@@ -259,7 +310,7 @@ def measure(
     overwrite: bool = False,
     batch_size: int | None = None,
     progress: bool = False,
-    analyzer: MomentsAnalyzer | None = None,
+    analyzer: BaseAnalyzer | None = None,
 ) -> Measurement:
     """The moments of all units for a contrast: from the cache, else by running the model.
 
@@ -289,7 +340,7 @@ def measure(
         if found is not None:
             return found
     loaded = model.load() if isinstance(model, ModelRequest) else model
-    if analyzer is not None:
+    if isinstance(analyzer, MomentsAnalyzer):
         analyzer.count(loaded.shape)
     store = ActivationStore(folder, _describe(loaded, contrast, protocol) or {})
     with store.lock():
@@ -313,7 +364,7 @@ def file_names(manifest: Mapping[str, Any]) -> tuple[str, str]:
     selection, model = manifest["selection"], manifest["model"]
     method = selection["method"]
     # The published names know one method; the others must not overwrite its files.
-    extra = "" if method == "ttest" else f"_method={method}"
+    extra = "" if method == "ttest" else f"_method={re.sub(r'[^A-Za-z0-9.-]+', '-', method)}"
     extra += "_perlayer=True" if selection["per_layer"] and method != "nmd" else ""
     network, pooling = manifest["stimuli"]["name"], manifest["protocol"]["pooling"]
     start = f"{model['label']}_network={network}_pooling={pooling}"
@@ -344,6 +395,7 @@ def _describe(
         "pretrained": model.pretrained,
         "init_seed": None if model.pretrained else model.seed,
         "dtype": dtype,
+        "quantization": model.quantization,
         "blocks": blocks,
         "lesions": lesions,
         "stimuli": contrast.digest,
@@ -432,6 +484,7 @@ def _run_manifest(
             "pretrained": model.pretrained,
             "init_seed": None if model.pretrained else model.seed,
             "dtype": model.dtype_name,
+            "quantization": model.quantization,
             "layers": model.num_layers,
             "hidden_size": model.hidden_size,
         },

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from lsns.analysis.results import load_results, save_results
 from lsns.analysis.selection import PercentileRange, count_units, select_units
 from lsns.errors import LsnsError
 from lsns.moments import Moments, adjust_p_values, welch
@@ -40,6 +42,15 @@ class BaseAnalyzer(ABC):
     @abstractmethod
     def get_analyzer_name(self) -> str:
         """The name of the method."""
+
+    def save_results(self, mask: Array, metadata: Mapping[str, Any], path: str | Path) -> Path:
+        """Write what `analyze` returned as one `.npz`; see `lsns.analysis.results`."""
+        return save_results(path, mask, metadata)
+
+    @staticmethod
+    def load_results(path: str | Path) -> tuple[Array, Metadata]:
+        """Read what `save_results` wrote: the mask and its metadata."""
+        return load_results(path)
 
 
 class MomentsAnalyzer(BaseAnalyzer):

@@ -62,7 +62,8 @@ def _options(
 ) -> dict[str, Any]:
     """Everything that a checkpoint's own generation settings could change is set here."""
     config: Any = getattr(model.model, "generation_config", None)
-    end = getattr(config, "eos_token_id", None) or model.tokenizer.eos_token_id
+    end = getattr(config, "eos_token_id", None)
+    end = model.tokenizer.eos_token_id if end is None else end
     padding = model.tokenizer.pad_token_id
     if padding is None:
         padding = end[0] if isinstance(end, (list, tuple)) else end
@@ -72,6 +73,11 @@ def _options(
         "do_sample": temperature is not None,
         "num_beams": 1,
         "repetition_penalty": 1.0,
+        "no_repeat_ngram_size": 0,
+        "min_length": 0,
+        "min_new_tokens": 0,
+        "suppress_tokens": [],
+        "begin_suppress_tokens": [],
         "use_cache": use_cache,
         "eos_token_id": end,
         "pad_token_id": padding,

@@ -36,11 +36,14 @@ class BaseModel(ABC):
         num_layers: number of blocks.
         hidden_size: width of a block's output: the number of units in a layer.
         identity: names the exact weights and tokenizer; results are cached under it.
+        quantization: `8bit` or `4bit`, or None.
         active_lesions: digests of the lesions that are attached now, innermost last.
 
     Raises:
         LsnsError: the device is not there, or the model cannot be loaded.
     """
+
+    quantization: str | None = None
 
     def __init__(
         self,

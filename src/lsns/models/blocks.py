@@ -128,7 +128,9 @@ def _depth(model: nn.Module) -> int:
             "--blocks dotted.path"
         )
     text = config.get_text_config(decoder=True)
-    depth = getattr(text, "num_hidden_layers", None)
+    # In the configuration of an encoder-decoder, num_hidden_layers is the encoder's.
+    names = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
+    depth = next((getattr(text, name) for name in names if hasattr(text, name)), None)
     if not isinstance(depth, int) or depth < 1:
         raise LsnsError(
             f"the config of {type(model).__name__} has no num_hidden_layers; name its blocks with "
@@ -152,4 +154,9 @@ def _list_at(model: nn.Module, path: str) -> nn.ModuleList:
 
 
 def _named(path: str, modules: nn.ModuleList) -> tuple[list[str], list[nn.Module]]:
+    if len({id(module) for module in modules}) != len(modules):
+        raise LsnsError(
+            f"the list at {path!r} holds a module twice, so that its blocks cannot be told apart; "
+            "name another with --blocks dotted.path"
+        )
     return [f"{path}.{index}" for index in range(len(modules))], list(modules)

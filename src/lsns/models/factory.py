@@ -6,38 +6,55 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lsns.errors import LsnsError
-from lsns.models.source import ModelSource, resolve_model
+from lsns.models.source import ModelSource, model_type, resolve_model
+from lsns.plugins import MODELS, installed
 
 if TYPE_CHECKING:  # torch is imported when a model is made, not before
     from lsns.models.base import BaseModel
 
 
 class ModelFactory:
-    """Makes models by name. A registered name matches exactly, or as `name:checkpoint`."""
+    """Makes models by name.
+
+    A registered name matches exactly, as `name:checkpoint`, or as the `model_type` in a model's
+    own configuration; never as a part of a name.
+    """
 
     _registered: ClassVar[dict[str, type[BaseModel]]] = {}
 
     @classmethod
     def register_model(cls, name: str, model_class: type[BaseModel]) -> None:
-        """Make `name` stand for a subclass of `BaseModel`."""
+        """Make `name` stand for a subclass of `BaseModel`.
+
+        Raises:
+            LsnsError: not such a subclass, or a name that could not be told from a checkpoint.
+        """
         from lsns.models.base import BaseModel
 
         if not (isinstance(model_class, type) and issubclass(model_class, BaseModel)):
             raise LsnsError(f"model {name!r}: a subclass of lsns.BaseModel is needed")
+        if not name or ":" in name:
+            raise LsnsError(f"{name!r} cannot be registered: a name is not empty and has no colon")
         cls._registered[name] = model_class
 
     @classmethod
-    def is_registered(cls, name: str) -> bool:
-        """Whether `name`, or what stands before its colon, was registered."""
-        return name.partition(":")[0] in cls._registered
+    def find_registered(cls, name: str) -> tuple[type[BaseModel], str] | None:
+        """The registered class that `name` stands for, and the checkpoint it gets."""
+        key, _, checkpoint = name.partition(":")
+        found = cls._registered.get(key) or installed(MODELS, key)
+        if found is not None:
+            return found, checkpoint or key
+        # Only read when it can make a difference: it may have to ask the hub.
+        kind = model_type(name) if cls._registered else None
+        return (cls._registered[kind], name) if kind in cls._registered else None
 
     @classmethod
     def create_model(cls, name: str, **options: Any) -> BaseModel:
         """Make a model: a registered one, else any causal language model of transformers."""
-        key, _, checkpoint = name.partition(":")
-        registered = cls._registered.get(key)
-        if registered is not None:
-            return registered(checkpoint or key, **options)
+        found = cls.find_registered(name)
+        if found is not None:
+            registered, checkpoint = found
+            return registered(checkpoint, **options)
         from lsns.models.huggingface import HuggingFaceModel
 
         return HuggingFaceModel(name, **options)
@@ -58,10 +75,12 @@ class ModelRequest:
     seed: int = 42
     trust_remote_code: bool = False
     blocks: str | None = None
+    device_map: str | None = None
+    quantization: str | None = None
 
     def source(self) -> ModelSource | None:
         """Where its files are, found without torch; None for a registered model."""
-        if ModelFactory.is_registered(self.name):
+        if ModelFactory.find_registered(self.name) is not None:
             return None
         return resolve_model(self.name, revision=self.revision)
 
@@ -80,6 +99,8 @@ def load_model(
     seed: int = 42,
     trust_remote_code: bool = False,
     blocks: str | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    quantization: str | None = None,
 ) -> BaseModel:
     """Load any causal language model.
 
@@ -93,6 +114,9 @@ def load_model(
         seed: of the random weights.
         trust_remote_code: run code that comes with the model.
         blocks: dotted path of the list of blocks, where it is not found by itself.
+        device_map: spread a large model over devices: `auto`, or what transformers takes. `device`
+            is then not used.
+        quantization: `8bit` or `4bit` weights (extra `quantization`: bitsandbytes).
 
     Raises:
         LsnsError: no such model or device, or it cannot be loaded.
@@ -103,6 +127,13 @@ def load_model(
         "pretrained": pretrained,
         "seed": seed,
     }
-    extra = {"revision": revision, "trust_remote_code": trust_remote_code, "blocks": blocks}
+    # A registered model need not know what it was not asked for.
+    extra = {
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "blocks": blocks,
+        "device_map": device_map,
+        "quantization": quantization,
+    }
     options |= {key: value for key, value in extra.items() if value not in (None, False)}
     return ModelFactory.create_model(name, **options)

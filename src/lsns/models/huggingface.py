@@ -29,6 +29,9 @@ class HuggingFaceModel(BaseModel):
         seed: see `BaseModel`.
         trust_remote_code: run code that comes with the model. Off unless asked for.
         blocks: dotted path of the list of blocks, where it is not found by itself.
+        device_map: spread the model over devices, as transformers does it: `auto`, or a dictionary
+            from module names to devices, the CPU and `disk`. `device` is then not used.
+        quantization: `8bit` or `4bit` weights, by bitsandbytes.
     """
 
     def __init__(
@@ -42,7 +45,11 @@ class HuggingFaceModel(BaseModel):
         seed: int = 42,
         trust_remote_code: bool = False,
         blocks: str | None = None,
+        device_map: str | dict[str, Any] | None = None,
+        quantization: str | None = None,
     ) -> None:
+        self._placement = _placement(name, device_map, quantization)
+        self.quantization = quantization
         self._source = resolve_model(name, revision=revision, ask_hub=True)
         self._trust_remote_code = trust_remote_code
         self._blocks_path = blocks
@@ -94,7 +101,7 @@ class HuggingFaceModel(BaseModel):
             model = self._in_memory[0]
         else:
             with explained(self.name), quiet_transformers():
-                model = self._from_files().to(self.device).eval()  # type: ignore[arg-type]
+                model = self._from_files().eval()
         self._layer_names, _ = find_blocks(model, self._blocks_path)
         self._decoder = decoder_of(model)
         self._takes_use_cache = "use_cache" in inspect.signature(self._decoder.forward).parameters
@@ -133,8 +140,18 @@ class HuggingFaceModel(BaseModel):
         from transformers import AutoConfig, AutoModelForCausalLM
 
         dtype = "auto" if self.dtype is None else self.dtype
+        if self.pretrained and self._placement:
+            model = AutoModelForCausalLM.from_pretrained(
+                **self._where(), dtype=dtype, **self._placement
+            )
+            # Tokens go where the first layer is; transformers moves the states from there.
+            self.device = model.get_input_embeddings().weight.device
+            return model
         if self.pretrained:
-            return AutoModelForCausalLM.from_pretrained(**self._where(), dtype=dtype)
+            model: Any = AutoModelForCausalLM.from_pretrained(**self._where(), dtype=dtype)
+            return model.to(self.device)
+        if self._placement:
+            raise LsnsError("--untrained goes with neither --device-map nor --quantization")
         config = AutoConfig.from_pretrained(**self._where())
         # Weights are drawn from the global generator; it is put back as it was.
         with torch.random.fork_rng():
@@ -142,7 +159,7 @@ class HuggingFaceModel(BaseModel):
             model = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=self._trust_remote_code
             )
-        return model if self.dtype is None else model.to(self.dtype)
+        return model.to(self.device, self.dtype or model.dtype)
 
     def _where(self) -> dict[str, Any]:
         options: dict[str, Any] = {"trust_remote_code": self._trust_remote_code}
@@ -154,6 +171,32 @@ class HuggingFaceModel(BaseModel):
         if self._source.kind == "hub":
             options["revision"] = self._source.revision or "main"
         return options
+
+
+def _placement(
+    name: str, device_map: str | dict[str, Any] | None, quantization: str | None
+) -> dict[str, Any]:
+    """What transformers is told of where and how the weights are kept."""
+    if device_map is None and quantization is None:
+        return {}
+    _require("accelerate", "device-map and quantization", "gguf")
+    if quantization is None:
+        return {"device_map": device_map}
+    if quantization not in ("8bit", "4bit"):
+        raise LsnsError(f"no quantization {quantization!r}; use 8bit or 4bit")
+    _require("bitsandbytes", f"quantization of {name!r}", "quantization")
+    from transformers import BitsAndBytesConfig
+
+    bits = {"load_in_8bit": quantization == "8bit", "load_in_4bit": quantization == "4bit"}
+    settings: Any = BitsAndBytesConfig(**bits)  # pyright: ignore[reportArgumentType]
+    return {"device_map": device_map or "auto", "quantization_config": settings}
+
+
+def _require(package: str, purpose: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise LsnsError(f"{purpose} needs {package}: pip install 'lsns[{extra}]'")
 
 
 @contextmanager

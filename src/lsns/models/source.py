@@ -5,18 +5,22 @@ No torch here: a second run must know which results are its own before anything 
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lsns.cache import digest_of, remembered_sha256
+from lsns.cache import digest_of, read_json, remembered_sha256
 from lsns.errors import LsnsError
 from lsns.models import bundled
 
+logger = logging.getLogger(__name__)
 Kind = Literal["folder", "gguf", "hub"]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_TIMEOUT_SECONDS = 20
+# Short names that guides use; printed when used.
+ALIASES = {"llama-7b": "meta-llama/Llama-2-7b-hf", "gemma-2b": "google/gemma-2b"}
 # What loading reads of a folder: configuration, tokenizer, remote code, weights.
 MODEL_FILES = (".json", ".jinja", ".txt", ".model", ".py", ".safetensors", ".bin")
 
@@ -59,6 +63,9 @@ def resolve_model(name: str, *, revision: str | None = None, ask_hub: bool = Fal
         LsnsError: a path that is not there, a name that cannot be a hub id, or, with `ask_hub`,
             a repository that cannot be had.
     """
+    if name in ALIASES:
+        logger.info("%s stands for %s", name, ALIASES[name])
+        name = ALIASES[name]
     if name == bundled.NAME:
         folder, identity = bundled.ensure()
         return ModelSource(name, name, "folder", str(folder), identity=identity)
@@ -102,6 +109,22 @@ def _hub_source(name: str, revision: str | None, commit: str | None) -> ModelSou
         revision=commit or revision,
         identity=None if commit is None else f"hub:{name}@{commit}",
     )
+
+
+def model_type(name: str) -> str | None:
+    """The `model_type` in the configuration of a folder or hub repository, if it can be had."""
+    path = Path(name).expanduser() / "config.json"
+    if not path.is_file() and HUB_ID.fullmatch(name):
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+        cached = try_to_load_from_cache(name, "config.json")
+        try:
+            path = Path(cached if isinstance(cached, str) else hf_hub_download(name, "config.json"))
+        except Exception:
+            # Not there, or offline: what loads the model will say so.
+            return None
+    kind = read_json(path).get("model_type")
+    return kind if isinstance(kind, str) else None
 
 
 def cached_commit(name: str, revision: str | None = None) -> str | None:

@@ -1,0 +1,689 @@
+"""`ExperimentConfig`: all that a run is made from, in one schema for YAML, flags and Python.
+
+Every field carries what it takes and what it means. The reader of YAML, `--set`, `lsns config`,
+`to_yaml` and the checks of a config made in Python all follow from that. No torch here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import Field, asdict, dataclass, field, fields
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import yaml
+
+from lsns.analysis import METHODS
+from lsns.analysis.selection import PercentileRange
+from lsns.cache import atomic
+from lsns.errors import LsnsError
+from lsns.lesions.controls import Control
+from lsns.plugins import ANALYZERS
+from lsns.stimuli.contrast import Pooling, parse_pooling
+from lsns.stimuli.networks import NETWORKS
+
+Condition = Literal["none", "network", "random"]
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+LARGEST_SEED = 2**32 - 1
+# How alike a word must be to be offered for a misspelt one (difflib's ratio).
+CUTOFF = 0.5
+WIDTH = 100
+
+
+class _KeyError(LsnsError):
+    """Something wrong with one key; the reader of a file adds where it stands."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key} {message}")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a key takes.
+
+    Attributes:
+        words: in words, to follow "wants".
+        read: a value to the value that is stored; raises ValueError for one that is not taken.
+        choices: the names it takes, for "did you mean".
+    """
+
+    words: str
+    read: Callable[[Any], Any]
+    choices: tuple[str, ...] = ()
+
+
+def _require(condition: bool) -> None:
+    if not condition:
+        raise ValueError
+
+
+def _text() -> _Kind:
+    def read(value: Any) -> str:
+        _require(isinstance(value, str) and bool(value.strip()))
+        # Half a surrogate pair cannot be written; the error is a ValueError.
+        value.encode()
+        return value
+
+    return _Kind("text", read)
+
+
+def _path(words: str = "a path") -> _Kind:
+    def read(value: Any) -> str:
+        _require(isinstance(value, (str, Path)))
+        place = _text().read(str(value))
+        _require("\0" not in place)
+        # A shell does this for a flag; nobody does it for a line of YAML.
+        return str(Path(place).expanduser()) if place.startswith("~") else place
+
+    return _Kind(words, read)
+
+
+def _flag() -> _Kind:
+    def read(value: Any) -> bool:
+        _require(isinstance(value, bool))
+        return value
+
+    return _Kind("true or false", read)
+
+
+def _integer(low: int, high: float = math.inf) -> _Kind:
+    def read(value: Any) -> int:
+        _require(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high)
+        return value
+
+    until = "" if high == math.inf else f" to {high}"
+    return _Kind(f"a whole number, {low}{until}" if until else f"a whole number from {low}", read)
+
+
+def _number(high: float = math.inf) -> _Kind:
+    def read(value: Any) -> float:
+        _require(isinstance(value, (int, float)) and not isinstance(value, bool))
+        _require(0 < value <= high and math.isfinite(value))
+        return float(value)
+
+    until = "" if high == math.inf else f" and at most {high:g}"
+    return _Kind(f"a number above 0{until}", read)
+
+
+def _choice(*names: str) -> _Kind:
+    def read(value: Any) -> str:
+        _require(isinstance(value, str) and value in names)
+        return value
+
+    return _Kind(f"one of {', '.join(names)}", read, names)
+
+
+def _device() -> _Kind:
+    def read(value: Any) -> str:
+        _require(isinstance(value, str))
+        _require(re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", value) is not None)
+        return value
+
+    names = ("auto", "cpu", "cuda", "mps")
+    return _Kind(f"{', '.join(names)} or cuda:N", read, names)
+
+
+def _method() -> _Kind:
+    def read(value: Any) -> str:
+        _require(isinstance(value, str))
+        own = re.fullmatch(r".+:\w+", value) or value in entry_points(group=ANALYZERS).names
+        _require(value in METHODS or bool(own))
+        return value
+
+    return _Kind(f"one of {', '.join(METHODS)}, or module:Class", read, tuple(METHODS))
+
+
+def _pooling() -> _Kind:
+    def read(value: Any) -> str:
+        _require(isinstance(value, str))
+        try:
+            return parse_pooling(value)
+        except LsnsError:
+            raise ValueError from None
+
+    return _Kind(f"one of {', '.join(get_args(Pooling))}", read, get_args(Pooling))
+
+
+def _range() -> _Kind:
+    def read(value: Any) -> str:
+        _require(isinstance(value, str))
+        try:
+            PercentileRange.parse(value)
+        except LsnsError:
+            raise ValueError from None
+        return value
+
+    return _Kind("100-100, 0-0 or START-END with 0 <= START < END <= 100", read)
+
+
+def _list_of(kind: _Kind, *, least: int = 0) -> _Kind:
+    def read(value: Any) -> tuple[Any, ...]:
+        _require(isinstance(value, (list, tuple)) and len(value) >= least)
+        items = tuple(kind.read(item) for item in value)
+        _require(len(set(items)) == len(items))
+        return items
+
+    some = "a list (at least one) of different values" if least else "a list of different values"
+    return _Kind(f"{some}, each {kind.words}", read, kind.choices)
+
+
+def _optional(kind: _Kind) -> _Kind:
+    def read(value: Any) -> Any:
+        return None if value is None else kind.read(value)
+
+    return _Kind(f"{kind.words}, or null", read, kind.choices)
+
+
+def _key(default: Any, kind: _Kind, doc: str, *, alias: str | None = None) -> Any:
+    return field(default=default, metadata={"kind": kind, "doc": doc, "alias": alias})
+
+
+class _Section:
+    """Checks and stores what it is given, as the reader of a file does."""
+
+    prefix: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):  # type: ignore[arg-type]
+            if "kind" in entry.metadata:
+                value = _read(entry, self.prefix + entry.name, getattr(self, entry.name))
+                object.__setattr__(self, entry.name, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(_Section):
+    """Which model, and how it is loaded; see `lsns.load_model`."""
+
+    prefix: ClassVar[str] = "model."
+
+    name: str = _key(
+        "smollm2-135m",
+        _path("a name"),
+        "smollm2-135m (bundled, needs no hub), a hub id, a local folder, a .gguf file, or a "
+        "registered name",
+    )
+    device: str = _key("auto", _device(), "auto: cuda, else mps, else cpu")
+    dtype: str = _key(
+        "float32",
+        _choice(*DTYPES),
+        "precision of the weights; auto: the checkpoint's own",
+        alias="torch_dtype",
+    )
+    revision: str | None = _key(
+        None, _optional(_text()), "branch, tag or commit of a hub model; null: what is here"
+    )
+    pretrained: bool = _key(True, _flag(), "false: random weights of the same architecture")
+    seed: int = _key(42, _integer(0, LARGEST_SEED), "of the random weights")
+    trust_remote_code: bool = _key(False, _flag(), "run code that comes with the model")
+    blocks: str | None = _key(
+        None, _optional(_text()), "dotted path of the list of blocks; null: found by itself"
+    )
+    device_map: str | None = _key(
+        None,
+        _optional(_text()),
+        "auto: spread a large model over the devices there are; device is then not used",
+    )
+    quantization: str | None = _key(
+        None, _optional(_choice("8bit", "4bit")), "quantized weights (extra: quantization)"
+    )
+    plugins: tuple[str, ...] = _key(
+        (),
+        _list_of(_path()),
+        "modules or .py files that register models of your own; imported first",
+    )
+
+    @property
+    def torch_dtype(self) -> str:
+        """The same as `dtype`."""
+        return self.dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisConfig(_Section):
+    """Which units; see `lsns.localize`."""
+
+    prefix: ClassVar[str] = "analysis."
+
+    method: str = _key("ttest", _method(), "how units are scored; module:Class: one of your own")
+    percentage: float | None = _key(
+        None,
+        _optional(_number(100)),
+        "of all units, rounded down; null: the method's default (1; nmd: 0.5 of each layer)",
+    )
+    num_units: int | None = _key(
+        None, _optional(_integer(1)), "a number of units instead of a percentage"
+    )
+    localize_range: str = _key(
+        "100-100",
+        _range(),
+        "100-100 highest scores, 0-0 lowest, x-y a random draw between those percentiles",
+    )
+    per_layer: bool | None = _key(
+        None,
+        _optional(_flag()),
+        "the same number of units in every layer; null: the method's default (nmd: true)",
+    )
+    pooling: str | None = _key(
+        None,
+        _optional(_pooling()),
+        "how a text's tokens become one vector (last is last-token); null: the network's protocol",
+    )
+    max_tokens: int | None = _key(
+        None,
+        _optional(_integer(0)),
+        "cut texts to their first tokens; 0: whole; null: the network's protocol",
+    )
+    seed: int = _key(42, _integer(0, LARGEST_SEED), "of a random draw of units")
+    batch_size: int | None = _key(
+        None,
+        _optional(_integer(1)),
+        "texts per forward pass; null: chosen; results do not depend on it",
+    )
+    overwrite: bool = _key(False, _flag(), "run the model again even if its activations are cached")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.percentage is not None and self.num_units is not None:
+            raise _KeyError(
+                "analysis.num_units",
+                "cannot stand beside analysis.percentage; set one of them to null",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionConfig(_Section):
+    """The conditions under which prompts are continued; see `lsns.lesion`."""
+
+    prefix: ClassVar[str] = "lesion."
+
+    conditions: tuple[Condition, ...] = _key(
+        ("none", "network", "random"),
+        _list_of(_choice(*get_args(Condition)), least=1),
+        "none (intact), network (the units found), random (as many others)",
+    )
+    mode: Literal["zero", "mean"] = _key(
+        "zero", _choice("zero", "mean"), "what replaces a unit: zero, or its mean activation"
+    )
+    control: Control = _key(  # noqa: RUF009 (a Literal)
+        "uniform",
+        _choice(*get_args(Control)),
+        "random units: any others, as many in each layer, or also of like magnitude",
+    )
+    seeds: tuple[int, ...] = _key(
+        (42,), _list_of(_integer(0, LARGEST_SEED), least=1), "one random control for each"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig(_Section):
+    """How prompts are continued; see `lsns.generate`."""
+
+    prefix: ClassVar[str] = "generation."
+
+    max_new_tokens: int = _key(20, _integer(1), "length of a continuation")
+    temperature: float | None = _key(
+        None, _optional(_number()), "sample at this temperature; null: greedy"
+    )
+    seed: int = _key(42, _integer(0, LARGEST_SEED), "of the sampling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(_Section):
+    """A run: a localization and, where there are prompts, their continuations under lesions.
+
+    Raises:
+        LsnsError: a value of another type, or one that is not possible.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    network: str | None = _key(
+        None,
+        _optional(_choice(*NETWORKS)),
+        "which network to localize; null: language, or the name of the stimuli file",
+    )
+    stimuli: str | None = _key(
+        None,
+        _optional(_path()),
+        "a folder of langloc CSVs, or a CSV, TSV or JSONL file with text, condition, group; "
+        "null: built-in ones",
+    )
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    prompts: tuple[str, ...] = _key(
+        (), _list_of(_text()), "texts to continue under each condition of lesion; none: no model "
+        "is needed once its activations are cached",
+    )  # fmt: skip
+    lesion: LesionConfig = field(default_factory=LesionConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    output_dir: str = _key("results", _path(), "folder for what a run writes; it describes one run")
+    cache_dir: str | None = _key(
+        None,
+        _optional(_path()),
+        "folder for activations, shared by runs; null: LOC_CACHE, else cache",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, section in SECTIONS.items():
+            if not isinstance(getattr(self, name), section):
+                raise _KeyError(name, f"wants a {section.__name__}")
+        used = self.prompts and set(self.lesion.conditions) != {"none"}
+        if used and self.lesion.mode == "mean" and self.analysis.pooling == "sum":
+            raise _KeyError(
+                "lesion.mode",
+                "cannot be mean where analysis.pooling is sum, which has no mean of a token",
+            )
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+        """Read a YAML file; what it leaves out has its default.
+
+        Args:
+            path: the file.
+            overrides: `key=value` texts, as of `--set`: a dotted key and a YAML value. They are
+                checked as the file is, and override it.
+
+        Raises:
+            LsnsError: no such file, no YAML, an unknown key, a wrong value; with file and line.
+        """
+        entries = _entries_of_file(Path(path))
+        for text in overrides:
+            entry = _entry_of_override(text)
+            entries[entry.key] = entry
+        return _build(entries)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All keys and values, in lists, dictionaries and plain values."""
+        return _plain(asdict(self))
+
+    def to_yaml(self, path: str | Path) -> Path:
+        """Write all keys and values as YAML, in one step."""
+        with atomic(Path(path)) as temporary:
+            temporary.write_text(_dump(self.to_dict()), encoding="utf-8")
+        return Path(path)
+
+
+SECTIONS: Mapping[str, type[_Section]] = {
+    "model": ModelConfig,
+    "analysis": AnalysisConfig,
+    "lesion": LesionConfig,
+    "generation": GenerationConfig,
+}
+
+
+def commented_default() -> str:
+    """Every key with its default, its meaning in a comment above it, as YAML."""
+    lines = ["# A run of lsns: every key with its default. Use it with: lsns run THIS_FILE"]
+    for entry in fields(ExperimentConfig):
+        section = SECTIONS.get(entry.name)
+        if section is None:
+            lines += ["", *_commented(entry, "")]
+            continue
+        doc = (section.__doc__ or "").partition(";")[0].rstrip(".")
+        lines += ["", f"# {doc}", f"{entry.name}:"]
+        for inner in fields(section):  # type: ignore[arg-type]
+            lines += _commented(inner, "  ")
+    return "\n".join(lines) + "\n"
+
+
+def is_written_by_lsns(path: Path) -> bool:
+    """Whether a file is as `to_yaml` writes it: nothing would be lost by writing it again."""
+    return _text_of(path) == _dump(ExperimentConfig.from_yaml(path).to_dict())
+
+
+def schema() -> Iterator[tuple[str, Field[Any]]]:
+    """Every dotted key and its field, in the order of the file."""
+    for entry in fields(ExperimentConfig):
+        section = SECTIONS.get(entry.name)
+        if section is None:
+            yield entry.name, entry
+        else:
+            for inner in fields(section):  # type: ignore[arg-type]
+                yield f"{entry.name}.{inner.name}", inner
+
+
+def _commented(entry: Field[Any], indent: str) -> list[str]:
+    doc, words = entry.metadata["doc"], entry.metadata["kind"].words
+    comment = f"{doc} [{words}]"
+    lines = textwrap.wrap(
+        comment, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+    )
+    value = yaml.safe_dump([_plain(entry.default)], default_flow_style=True, width=math.inf)
+    return [*lines, f"{indent}{entry.name}: {value.strip()[1:-1]}"]
+
+
+def _dump(content: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=math.inf)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A value, and where it stands.
+
+    Attributes:
+        key: the dotted key by its one name.
+        place: file and line, or the flag.
+        line: of the file; 0 for a flag.
+        value: as read from YAML.
+    """
+
+    key: str
+    place: str
+    line: int
+    value: Any
+
+
+def _read(entry: Field[Any], key: str, value: Any) -> Any:
+    kind: _Kind = entry.metadata["kind"]
+    try:
+        return kind.read(value)
+    except (ValueError, TypeError, RuntimeError):
+        raise _KeyError(
+            key, f"wants {kind.words}; found {_shown(value)}{_meant(kind, value)}"
+        ) from None
+
+
+def _meant(kind: _Kind, value: Any) -> str:
+    words = value if isinstance(value, (list, tuple)) else [value]
+    for word in words:
+        near = difflib.get_close_matches(str(word).lower(), kind.choices, 1, CUTOFF)
+        if near and word not in kind.choices:
+            return f"; did you mean {near[0]}?"
+    return (
+        "; quote it"
+        if kind.words.startswith(("text", "a path", "a name")) and _is_scalar(value)
+        else ""
+    )
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is not None and not isinstance(value, (str, list, tuple, dict))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the text {_short(repr(value))}"
+    if isinstance(value, dict):
+        return "a mapping"
+    return _short(str(list(value) if isinstance(value, tuple) else value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _build(entries: Mapping[str, _Entry]) -> ExperimentConfig:
+    known = dict(schema())
+    values: dict[str, Any] = {}
+    for key, entry in entries.items():
+        try:
+            values[key] = _read(known[key], key, entry.value)
+        except _KeyError as error:
+            raise LsnsError(f"{entry.place}: {error}") from None
+    top = {key: value for key, value in values.items() if "." not in key}
+    for name, section in SECTIONS.items():
+        inner = {k.partition(".")[2]: v for k, v in values.items() if k.startswith(f"{name}.")}
+        top[name] = _placed(entries, section, inner)
+    return _placed(entries, ExperimentConfig, top)
+
+
+def _placed(entries: Mapping[str, _Entry], section: Callable[..., Any], values: Any) -> Any:
+    """A section; what does not go together is told with the place of one of the keys."""
+    try:
+        return section(**values)
+    except _KeyError as error:
+        raise LsnsError(f"{entries[error.key].place}: {error}") from None
+
+
+def _entries_of_file(path: Path) -> dict[str, _Entry]:
+    entries: dict[str, _Entry] = {}
+    for entry in _walk(_compose(_text_of(path), str(path)), str(path)):
+        before = entries.setdefault(entry.key, entry)
+        if before is not entry:
+            raise LsnsError(
+                f"{entry.place}: {entry.key} is given twice; the first is in line {before.line}"
+            )
+    return entries
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise LsnsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LsnsError(f"configuration {path} cannot be read ({reason})") from None
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    """The YAML nodes, which know their lines; nothing is made of them yet."""
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise LsnsError(f"{name}, line {line}: not YAML: {error.reason}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        said = error.problem or error.context
+        raise LsnsError(f"{name}, line {line}: not YAML: {said} (column {column})") from None
+    except RecursionError:
+        raise LsnsError(f"{name}: not a configuration: nested too deeply") from None
+
+
+def _walk(root: yaml.Node | None, name: str) -> Iterator[_Entry]:
+    if root is None:
+        return
+    for key, line, node in _pairs(root, name, "the file"):
+        if key not in SECTIONS:
+            yield _entry(key, f"{name}, line {line}", line, node)
+        elif node.tag != "tag:yaml.org,2002:null":
+            for inner, inner_line, leaf in _pairs(node, name, key):
+                place = f"{name}, line {inner_line}"
+                yield _entry(f"{key}.{inner}", place, inner_line, leaf)
+
+
+def _pairs(node: yaml.Node, name: str, what: str) -> Iterator[tuple[str, int, yaml.Node]]:
+    if not isinstance(node, yaml.MappingNode) or node.tag != "tag:yaml.org,2002:map":
+        line = node.start_mark.line + 1
+        raise LsnsError(f"{name}, line {line}: {what} wants keys with values (key: value)")
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise LsnsError(f"{name}, line {line}: {what}: a key is a word")
+        if key.value in seen:
+            first = seen[key.value]
+            raise LsnsError(
+                f"{name}, line {line}: {key.value} is given twice; the first is in line {first}"
+            )
+        seen[key.value] = line
+        yield key.value, line, value
+
+
+def _entry(key: str, place: str, line: int, node: yaml.Node | None) -> _Entry:
+    return _Entry(_known_key(key, place), place, line, _value(node, f"{place}: {key}"))
+
+
+def _entry_of_override(text: str) -> _Entry:
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    place = f"--set {key}"
+    if not equals:
+        raise LsnsError(f"--set {text}: wants KEY=VALUE, as in analysis.percentage=1")
+    if key in SECTIONS:
+        raise LsnsError(f"{place}: a section; set one of its keys: {', '.join(_keys_of(key))}")
+    key = _known_key(key, place)
+    try:
+        return _entry(key, place, 0, _compose(value, place))
+    except LsnsError as error:
+        if "not YAML" not in str(error):
+            raise
+        raise LsnsError(f"{place}: {value!r} is no YAML value; quote it: '{key}=\"...\"'") from None
+
+
+def _value(node: yaml.Node | None, place: str) -> Any:
+    """The plain value of a node; a tag can make nothing else of it."""
+    if node is None:
+        return None
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        said = getattr(error, "problem", None) or str(error)
+        raise LsnsError(f"{place}: not a plain value ({_short(said)})") from None
+    finally:
+        loader.dispose()
+
+
+def _known_key(key: str, place: str) -> str:
+    aliases = {
+        f"{known.rpartition('.')[0]}.{entry.metadata['alias']}": known
+        for known, entry in schema()
+        if entry.metadata["alias"]
+    }
+    known = [name for name, _ in schema()]
+    if key in known:
+        return key
+    if key in aliases:
+        return aliases[key]
+    raise LsnsError(f"{place}: {key} is not a key; {_advice(key, [*known, *SECTIONS, *aliases])}")
+
+
+def _advice(key: str, known: Sequence[str]) -> str:
+    section, _, leaf = key.replace("-", "_").rpartition(".")
+    here = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == section}
+    anywhere = {name.rpartition(".")[2]: name for name in known}
+    candidates = (
+        [here[near] for near in difflib.get_close_matches(leaf, here, 1, 0.8)],
+        [anywhere[leaf]] if leaf in anywhere and leaf not in here else [],
+        [here[near] for near in difflib.get_close_matches(leaf, here, 1, CUTOFF)],
+        difflib.get_close_matches(key, known, 1, CUTOFF),
+        [anywhere[near] for near in difflib.get_close_matches(leaf, anywhere, 1, CUTOFF)],
+    )
+    for found in candidates:
+        if found:
+            return f"did you mean {found[0]}?"
+    return f"there are {', '.join(_keys_of(section) or _keys_of(''))}"
+
+
+def _keys_of(section: str) -> list[str]:
+    if section == "":
+        return [entry.name for entry in fields(ExperimentConfig)]
+    return [name for name, _ in schema() if name.startswith(f"{section}.")]
