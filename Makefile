@@ -5,18 +5,26 @@ BIN := $(VENV)/bin
 MODEL := smollm2-135m
 PROMPT := The quick brown fox
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-slow lint bench clean
 
-# Localize language units in the bundled model, lesion them, show what changes.
+# Localize language units in the bundled model, lesion them, show what changes; then the control
+# that is matched on layer and magnitude, which says how much of it is selectivity.
 demo: $(VENV)/.ready
 	$(BIN)/lsns localize --model-name $(MODEL) --network language --percentage 1
 	$(BIN)/lsns lesion --model-name $(MODEL) --percentage 1 --prompt "$(PROMPT)" \
 		--network none language random --max-new-tokens 40
+	$(BIN)/lsns lesion --model-name $(MODEL) --percentage 1 --prompt "$(PROMPT)" \
+		--network random --control magnitude --max-new-tokens 20
 
 # The whole suite; the bundled model is fetched first, so that no test has to wait for it.
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m lsns.models.bundled
 	$(BIN)/python -m pytest
+
+# What takes minutes: every architecture, the full benchmarks, all batch sizes on the real model.
+test-slow: $(VENV)/.ready-dev
+	$(BIN)/python -m lsns.models.bundled
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

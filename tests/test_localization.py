@@ -76,8 +76,10 @@ def test_the_cached_activations_are_those_of_extract(published, bundled, langloc
     np.testing.assert_allclose(rows[some], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("batch_size", [1, 7, 32, 96])
+@pytest.mark.parametrize(
+    "batch_size",
+    [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(32, marks=pytest.mark.slow), 96],
+)
 def test_real_mask_is_the_same_for_any_batch_size_and_order(
     published, bundled, langloc, tmp_path, batch_size
 ):

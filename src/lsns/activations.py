@@ -109,7 +109,7 @@ def fill_rows(
         return np.concatenate([_run_batch(model, [tokens[i] for i in b], how) for b in batches])
 
     missing = [chunk for chunk in plan_chunks(tokens) if not all(done[index] for index in chunk)]
-    with model.evaluating(), _explained_memory():
+    with model.evaluating(), explained_memory():
         for chunk, values in map_chunks(compute, missing):
             new = sum(1 for index in chunk if not done[index])
             rows[list(chunk)] = values
@@ -211,7 +211,8 @@ def _dtype_name(model: BaseModel) -> str:
 
 
 @contextmanager
-def _explained_memory() -> Iterator[None]:
+def explained_memory() -> Iterator[None]:
+    """Turn running out of memory on a device into one line."""
     try:
         yield
     except torch.OutOfMemoryError:

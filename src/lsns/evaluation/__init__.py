@@ -1,0 +1,1 @@
+"""What a model does with benchmarks: log-probabilities, and the readers that ask for them."""

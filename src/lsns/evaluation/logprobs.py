@@ -1,0 +1,306 @@
+"""Log-probabilities of token sequences: how any causal language model is run to get them.
+
+The decoder runs through the model's own blocks, so a lesion that is attached acts. Sequences that
+begin alike share the work (see `packing`), the language modelling head is applied only where a
+token is predicted, and no more than a slice of its output, which has a column per vocabulary
+entry, is held at a time. Both are tried out on a model before they are relied on, and left out
+where they would change the result.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from lsns.activations import explained_memory
+from lsns.chunks import Chunk, map_chunks, plan_chunks, split_batches
+from lsns.errors import LsnsError
+from lsns.evaluation.packing import ROW_NODES, Rows, lay_out, split_rows
+from lsns.models.base import BaseModel
+from lsns.models.huggingface import decoder_of
+
+Array = np.ndarray[Any, Any]
+
+# Nodes of a forward pass: large enough for the rate of large matrices, small enough for caches.
+TOKEN_BUDGET = 1024
+# Longer texts share little; they have rows of their own, and every mask that the model makes.
+MOST_SHARED = 64
+# Values of the head's output that are held at a time: 64 MB in float32.
+LOGIT_VALUES = 1 << 24
+
+
+def sequence_logprobs(
+    model: BaseModel,
+    sequences: Sequence[Sequence[int]],
+    *,
+    batch_size: int | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> list[Float[Array, " n_predictions"]]:
+    """Log-probability of every token of each sequence but its first, after those before it.
+
+    Args:
+        model: see `scoring.score_texts`.
+        sequences: token ids, at least two each.
+        batch_size: see `scoring.score_texts`.
+        advance: see `scoring.score_texts`.
+
+    Returns:
+        Per sequence float64 (n_tokens - 1,), nats. Computed from float32 logits, whatever the
+        dtype of the model.
+
+    Raises:
+        LsnsError: a value that is not finite, or an impossible `batch_size`.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
+    unique = sorted({tuple(sequence) for sequence in sequences})
+    counts = Counter(tuple(sequence) for sequence in sequences)
+    found: dict[tuple[int, ...], Array] = {}
+    with model.evaluating(), explained_memory():
+        way = _way(model)
+
+        def compute(chunk: Chunk) -> list[Array]:
+            batches = _batches(way, chunk, unique, batch_size)
+            parts = [_run(way, [unique[i] for i in batch]) for batch in batches]
+            return [values for part in parts for values in part]
+
+        for chunk, results in map_chunks(compute, _plan(way, unique)):
+            found.update(zip((unique[i] for i in chunk), results, strict=True))
+            advance(sum(counts[unique[i]] for i in chunk))
+    return [found[tuple(sequence)] for sequence in sequences]
+
+
+def prepare(model: BaseModel) -> None:
+    """Find out now how the model can be run, and remember it.
+
+    Otherwise it is found out when the model is first scored, and, under a lesion, each time.
+    """
+    with model.evaluating():
+        _way(model)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a model is run.
+
+    Attributes:
+        model: the model.
+        module: what is called: the decoder, or the whole model.
+        head: from the decoder's states to logits; None: the module returns logits.
+        shares: whether texts may share rows.
+    """
+
+    model: BaseModel
+    module: nn.Module
+    head: nn.Module | None
+    shares: bool
+
+
+def _plan(way: _Way, sequences: Sequence[Sequence[int]]) -> list[Chunk]:
+    """Chunks of sequences in sorted order: of short ones a pass each, then the long ones."""
+    lengths = [len(sequence) - 1 for sequence in sequences]
+    short = [i for i, n in enumerate(lengths) if way.shares and n <= MOST_SHARED]
+    long = [i for i, n in enumerate(lengths) if not (way.shares and n <= MOST_SHARED)]
+    rows = split_rows([sequences[i] for i in short])
+    per_pass = max(1, TOKEN_BUDGET // ROW_NODES)
+    groups = [rows[start : start + per_pass] for start in range(0, len(rows), per_pass)]
+    chunks = [tuple(short[i] for row in group for i in row) for group in groups]
+    planned = plan_chunks([sequences[i] for i in long])
+    return chunks + [tuple(long[i] for i in chunk) for chunk in planned]
+
+
+def _batches(
+    way: _Way, chunk: Chunk, sequences: Sequence[Sequence[int]], batch_size: int | None
+) -> list[Chunk]:
+    if batch_size is None and _is_shared(way, [sequences[i] for i in chunk]):
+        return [chunk]
+    return split_batches(chunk, sequences, batch_size=batch_size, budget=TOKEN_BUDGET)
+
+
+def _is_shared(way: _Way, sequences: Sequence[Sequence[int]]) -> bool:
+    return way.shares and all(len(sequence) - 1 <= MOST_SHARED for sequence in sequences)
+
+
+def _run(way: _Way, sequences: Sequence[Sequence[int]]) -> list[Array]:
+    """One batch of sequences to log-probabilities, in their order."""
+    if _is_shared(way, sequences):
+        places = split_rows(sequences)
+        rows = lay_out([[sequences[i] for i in row] for row in places])
+    else:
+        rows = lay_out([[sequence] for sequence in sequences], tree=False)
+    values = _edge_values(way, rows)
+    return [values[path] for path in rows.paths]
+
+
+def _edge_values(way: _Way, rows: Rows) -> Float[Array, " n_edges"]:
+    """The log-probability of every edge."""
+    n_rows, width = rows.ids.shape
+    # Without the head apart, logits come for every node: then few rows at a time.
+    vocabulary = _vocabulary(way.model)
+    step = n_rows if way.head else max(1, 4 * LOGIT_VALUES // (width * vocabulary))
+    parts = []
+    for start in range(0, n_rows, step):
+        states = _states(way, rows, slice(start, start + step)).flatten(0, 1)
+        low, high = np.searchsorted(rows.parents, [start * width, (start + step) * width])
+        parents = rows.parents[low:high] - start * width
+        parts.append(_logprobs(way, states, parents, rows.targets[low:high]))
+    values = np.concatenate(parts)
+    if not np.isfinite(values).all():
+        raise LsnsError(_not_finite(way.model, rows, values))
+    return values
+
+
+def _states(way: _Way, rows: Rows, which: slice) -> torch.Tensor:
+    """What the module returns for some rows: (rows, width, hidden units or vocabulary)."""
+    device = way.model.device
+    ids = torch.from_numpy(rows.ids[which]).to(device)
+    lengths = torch.from_numpy(rows.lengths[which]).to(device)
+    options: dict[str, Any] = {}
+    mask = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
+    if rows.visible is not None:
+        mask = _additive(rows.visible[which], way.model).to(device)
+        options["position_ids"] = torch.from_numpy(rows.depths[which]).to(device)
+    if _takes_use_cache(way.module):
+        options["use_cache"] = False
+    output = way.module(input_ids=ids, attention_mask=mask, **options)
+    return output.logits if way.head is None else output.last_hidden_state
+
+
+def _logprobs(
+    way: _Way, states: torch.Tensor, parents: Array, targets: Array
+) -> Float[Array, " n_edges"]:
+    """Log P(target) at each parent; `parents` ascending. The head runs once per parent."""
+    nodes, which = np.unique(parents, return_inverse=True)
+    size = max(1, LOGIT_VALUES // _vocabulary(way.model))
+    values = np.empty(len(parents))
+    for start in range(0, len(nodes), size):
+        low, high = np.searchsorted(which, [start, start + size])
+        chosen = states[torch.from_numpy(nodes[start : start + size]).to(states.device)]
+        logits = (way.head(chosen) if way.head else chosen).float()
+        rows = torch.from_numpy(which[low:high] - start).to(logits.device)
+        columns = torch.from_numpy(targets[low:high]).to(logits.device)
+        found = logits[rows, columns] - logits.logsumexp(dim=-1)[rows]
+        values[low:high] = found.cpu().numpy()
+    return values
+
+
+def _additive(visible: Array, model: BaseModel) -> torch.Tensor:
+    """(rows, 1, width, width): 0 where a node sees, the least number of the dtype where not."""
+    dtype = next(model.model.parameters()).dtype
+    seen = torch.from_numpy(visible)
+    zero, least = torch.zeros((), dtype=dtype), torch.tensor(torch.finfo(dtype).min, dtype=dtype)
+    return torch.where(seen, zero, least)[:, None]
+
+
+def _not_finite(model: BaseModel, rows: Rows, values: Array) -> str:
+    place = next(i for i, path in enumerate(rows.paths) if not np.isfinite(values[path]).all())
+    tokens = rows.targets[rows.paths[place]].tolist()
+    text = model.tokenizer.decode(tokens)
+    dtype = str(next(model.model.parameters()).dtype).removeprefix("torch.")
+    return (
+        f"the log-probability of {text[:60]!r} is not finite in {dtype}; "
+        "use --dtype float32 or bfloat16"
+    )
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, tuple[bool, bool]] = WeakKeyDictionary()
+
+
+def _way(model: BaseModel) -> _Way:
+    """How to run the model: found out by trying, once.
+
+    What is found under a lesion is not remembered: a lesion may hide that it would not do.
+    """
+    module: Any = model.model
+    whole = _Way(model, module, None, False)
+    head = module.get_output_embeddings() if hasattr(module, "get_output_embeddings") else None
+    apart = _Way(model, decoder_of(module), head, False)
+    known = _KNOWN.get(module)
+    if known is None:
+        splits = head is not None and _equals_model(whole, apart)
+        base = apart if splits else whole
+        known = (splits, _may_share(base))
+        if not model.active_lesions:
+            _KNOWN[module] = known
+    base = apart if known[0] else whole
+    return _Way(model, base.module, base.head, known[1])
+
+
+def _equals_model(whole: _Way, apart: _Way) -> bool:
+    """Whether the head on the decoder's states gives the model's own logits.
+
+    It does not where the model scales or caps its logits.
+    """
+    rows = lay_out([[_trial_tokens(whole.model, 24)]], tree=False)
+    everything = slice(None)
+    expected = _states(whole, rows, everything).float()
+    head = apart.head
+    try:
+        found = head(_states(apart, rows, everything)).float() if head else expected
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        return False
+    same = found.shape == expected.shape
+    return same and bool((found - expected).abs().max() <= 1e-5 * expected.abs().max())
+
+
+def _may_share(way: _Way) -> bool:
+    """Whether rows that are shared give what rows of their own give.
+
+    They do not where positions are not read from `position_ids`, where attention is not all that
+    mixes tokens, or where a window limits it. Tried on the longest rows that are ever shared.
+    """
+    dtype = next(way.model.model.parameters()).dtype
+    tolerance = 1e-4 if dtype in (torch.float32, torch.float64) else 5e-2
+    tokens = _trial_tokens(way.model, 2 * MOST_SHARED)
+    length = min(MOST_SHARED, way.model.context_length or MOST_SHARED)
+    half = length // 2
+    pair = [tokens[: length + 1], [*tokens[:half], *tokens[-(length + 1 - half) :]]]
+    shared, alone = lay_out([pair]), lay_out([[one] for one in pair], tree=False)
+    try:
+        together = _states(way, shared, slice(None))[0]
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+        return False
+    apart = _states(way, alone, slice(None)).flatten(0, 1)
+    same = [
+        _difference(together[shared.parents[s]], apart[alone.parents[a]]) < tolerance
+        for s, a in zip(shared.paths, alone.paths, strict=True)
+    ]
+    return all(same) and not _has_short_window(way.model)
+
+
+def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    one, other = one.float(), other.float()
+    return float((one - other).norm() / other.norm().clamp_min(1e-30))
+
+
+def _has_short_window(model: BaseModel) -> bool:
+    """Whether the configuration tells of attention limited to fewer tokens than may share rows."""
+    config: Any = getattr(model.model, "config", None)
+    text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else None
+    settings = {} if text is None else text.to_dict()
+    names = ("sliding_window", "attention_chunk_size", "attention_window", "window_size")
+    return any(isinstance(size := settings.get(n), int) and size < MOST_SHARED for n in names)
+
+
+def _trial_tokens(model: BaseModel, count: int) -> list[int]:
+    return np.random.RandomState(0).randint(_vocabulary(model), size=count).tolist()
+
+
+def _vocabulary(model: BaseModel) -> int:
+    module: Any = model.model
+    if not hasattr(module, "get_input_embeddings"):
+        return len(model.tokenizer)
+    return int(module.get_input_embeddings().weight.shape[0])
+
+
+def _takes_use_cache(module: nn.Module) -> bool:
+    return "use_cache" in inspect.signature(module.forward).parameters

@@ -1,0 +1,158 @@
+"""Minimal pairs: reading them, and what a model prefers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lsns import LsnsError, lesion
+from lsns.evaluation.minimal_pairs import (
+    MinimalPair,
+    PairResult,
+    accuracy,
+    accuracy_by_paradigm,
+    read_pairs,
+    score_pairs,
+)
+from tests.evaluation.reference import token_logprobs
+
+GOOD = {"sentence_good": "the cat sat", "sentence_bad": "the cat sit"}
+
+
+def write(folder, name, *lines):
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text("\n".join(x if isinstance(x, str) else json.dumps(x) for x in lines))
+    return path
+
+
+def test_a_folder_is_read_by_name(tmp_path):
+    write(tmp_path, "b.jsonl", GOOD, "", {**GOOD, "pairID": 7})
+    write(tmp_path, "a.jsonl", {**GOOD, "UID": "agreement", "pairID": "12"})
+    write(tmp_path, "notes.txt", "not read")
+    assert read_pairs(tmp_path) == [
+        MinimalPair("agreement", "12", "the cat sat", "the cat sit"),
+        MinimalPair("b", "0", "the cat sat", "the cat sit"),
+        MinimalPair("b", "7", "the cat sat", "the cat sit"),
+    ]
+
+
+def test_limit_is_per_paradigm(tmp_path):
+    lines = [{**GOOD, "UID": f"p{i % 2}"} for i in range(9)]
+    found = read_pairs(write(tmp_path, "all.jsonl", *lines), limit=2)
+    assert [(p.paradigm, p.item) for p in found] == [
+        ("p0", "0"),
+        ("p1", "1"),
+        ("p0", "2"),
+        ("p1", "3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([GOOD, "{not json"], r"x\.jsonl, line 2: not JSON"),
+        (["[1, 2]"], r"line 1: a JSON object is needed, found '\[1, 2\]'"),
+        ([{"sentence_good": "a b"}], "line 1: sentence_bad must be a sentence, found None"),
+        ([{**GOOD, "sentence_bad": " "}], "line 1: sentence_bad must be a sentence, found ' '"),
+        ([{**GOOD, "sentence_bad": "the cat sat"}], "line 1: both sentences are 'the cat sat'"),
+        ([{**GOOD, "pairID": 3}, {**GOOD, "pairID": 3}], "line 2: item 3 of x is there twice"),
+        ([""], "holds no minimal pairs"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, lines, message):
+    with pytest.raises(LsnsError, match=message):
+        read_pairs(write(tmp_path, "x.jsonl", *lines))
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'{"sentence_good": "\xff"}')
+    with pytest.raises(LsnsError, match="cannot be read as UTF-8"):
+        read_pairs(tmp_path)
+
+
+def test_a_path_that_is_not_there_or_empty(tmp_path):
+    with pytest.raises(LsnsError, match="no file or folder"):
+        read_pairs(tmp_path / "nothing")
+    with pytest.raises(LsnsError, match=r"holds no \.jsonl file"):
+        read_pairs(tmp_path)
+    with pytest.raises(LsnsError, match="limit must be at least 1"):
+        read_pairs(tmp_path, limit=0)
+
+
+def test_results_carry_the_log_probabilities(tiny_model):
+    pairs = [
+        MinimalPair("p", "0", "the cat sat on the mat", "the cat sat on the hills"),
+        MinimalPair("p", "1", "the harvest was in", "harvest the was in"),
+    ]
+    for pair, result in zip(pairs, score_pairs(tiny_model, pairs, benchmark="mine"), strict=True):
+        good, bad = (sum(token_logprobs(tiny_model, t, 0)) for t in (pair.good, pair.bad))
+        assert result.logp_good == pytest.approx(good, abs=1e-3)
+        assert result.logp_bad == pytest.approx(bad, abs=1e-3)
+        assert result.correct == (good > bad)
+        assert (result.benchmark, result.paradigm, result.item) == ("mine", "p", pair.item)
+
+
+def test_a_tie_is_not_correct(tiny_model):
+    import torch
+
+    with torch.no_grad():
+        tiny_model.model.lm_head.weight.zero_()
+    result = score_pairs(tiny_model, [MinimalPair("p", "0", "j u", "u j")])[0]
+    assert result.logp_good == result.logp_bad
+    assert not result.correct
+
+
+def test_every_paradigm_weighs_the_same():
+    results = [
+        PairResult("b", paradigm, str(i), 0.0, 0.0, correct)
+        for i, (paradigm, correct) in enumerate(
+            [("p", True), ("p", True), ("p", False), ("p", False), ("q", True)]
+        )
+    ]
+    assert accuracy_by_paradigm(results) == {"p": 0.5, "q": 1.0}
+    assert accuracy(results) == 0.75
+    with pytest.raises(LsnsError, match="no results"):
+        accuracy([])
+
+
+def test_blimp_is_read(blimp):
+    pairs = read_pairs(blimp, limit=100)
+    assert len(pairs) == 2000
+    assert len({pair.paradigm for pair in pairs}) == 20
+
+
+@pytest.mark.parametrize("prefix", ["none", "<|endoftext|>", "bos"])
+def test_blimp_on_the_bundled_model(bundled, blimp, prefix):
+    from lsns.evaluation.scoring import resolve_prefix
+
+    pairs = [pair for pair in read_pairs(blimp, limit=4) if pair.paradigm.startswith("principle")]
+    front = resolve_prefix(bundled.tokenizer, prefix).token_id
+    for pair, result in zip(pairs, score_pairs(bundled, pairs, prefix=prefix), strict=True):
+        assert result.logp_good == pytest.approx(
+            sum(token_logprobs(bundled, pair.good, front)), abs=1e-3
+        )
+        assert result.logp_bad == pytest.approx(
+            sum(token_logprobs(bundled, pair.bad, front)), abs=1e-3
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("prefix", "expected"), [("none", 0.7155), ("<|endoftext|>", 0.7485), ("auto", 0.6900)]
+)
+def test_blimp_accuracy_of_the_bundled_model(bundled, blimp, prefix, expected):
+    results = score_pairs(bundled, read_pairs(blimp, limit=100), prefix=prefix)
+    assert accuracy(results) == pytest.approx(expected, abs=0.002)
+
+
+@pytest.mark.slow
+def test_blimp_under_the_language_lesion(bundled, blimp, langloc, tmp_path):
+    import lsns
+    from lsns.stimuli.published import read_langloc
+
+    found = lsns.localize(bundled, read_langloc(langloc), percentage=1, cache_dir=tmp_path)
+    with lesion(bundled, found.mask):
+        results = score_pairs(bundled, read_pairs(blimp, limit=100), prefix="<|endoftext|>")
+    assert accuracy(results) == pytest.approx(0.52, abs=0.02)

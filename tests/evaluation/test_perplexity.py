@@ -1,0 +1,106 @@
+"""Perplexity by windows, against one forward pass at a time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lsns import LsnsError
+from lsns.evaluation.perplexity import (
+    bits_per_character,
+    perplexity,
+    plan_windows,
+    read_text,
+    score_windows,
+)
+from tests.evaluation.reference import token_logprobs
+from tests.tiny import TEXTS
+
+TEXT = f"{TEXTS[0]} 🙂 中文\n{TEXTS[2]}\n"
+
+
+@given(
+    st.integers(1, 300),
+    st.integers(2, 40).flatmap(lambda c: st.tuples(st.just(c), st.integers(1, c))),
+)
+def test_every_token_is_scored_once(n_tokens, sizes):
+    context, stride = sizes
+    windows = plan_windows(n_tokens, context=context, stride=stride)
+    assert [t for w in windows for t in range(w.first, w.end)] == list(range(n_tokens))
+    assert all(0 <= w.begin <= w.first and w.end - w.begin <= context for w in windows)
+
+
+@pytest.mark.parametrize("prefix", ["auto", "none"])
+def test_one_window_is_the_text(tiny_model, prefix):
+    results = score_windows(tiny_model, TEXT, name="mine", prefix=prefix, context=128)
+    expected = token_logprobs(tiny_model, TEXT, 0 if prefix == "auto" else None)
+    assert [(r.paradigm, r.item, r.n_tokens) for r in results] == [("mine", "0", len(expected))]
+    assert results[0].logp == pytest.approx(sum(expected), abs=1e-3)
+    assert perplexity(results) == pytest.approx(math.exp(-sum(expected) / len(expected)), rel=1e-4)
+    left_out = 0 if prefix == "auto" else len(tiny_model.tokenizer.tokenize(TEXT)[0])
+    assert results[0].n_characters == len(TEXT) - left_out
+    bits = -sum(expected) / math.log(2)
+    assert bits_per_character(results) == pytest.approx(bits / (len(TEXT) - left_out), rel=1e-4)
+
+
+def test_windows_give_their_tokens_the_context_before(tiny_model):
+    import torch
+
+    results = score_windows(tiny_model, TEXT, context=21, stride=8)
+    ids = tiny_model.tokenizer(TEXT)["input_ids"]
+    assert sum(r.n_tokens for r in results) == len(ids)
+    assert sum(r.n_characters for r in results) == len(TEXT)
+    done = 0
+    for result in results:
+        done += result.n_tokens
+        begin = max(0, done - 20)
+        window = torch.tensor([[0, *ids[begin:done]]])
+        with torch.no_grad():
+            table = tiny_model.model(window).logits[0].log_softmax(-1)
+        picked = [float(table[i, window[0, i + 1]]) for i in range(window.shape[1] - 1)]
+        assert result.logp == pytest.approx(sum(picked[-result.n_tokens :]), abs=1e-3)
+
+
+def test_batches_change_nothing(tiny_model):
+    one = score_windows(tiny_model, TEXT, context=16, batch_size=1)
+    assert [r.logp for r in score_windows(tiny_model, TEXT, context=16)] == pytest.approx(
+        [r.logp for r in one], abs=1e-4
+    )
+
+
+def test_never_two_bos(tiny_model):
+    results = score_windows(tiny_model, f"<eos>{TEXT}", context=128)
+    plain = score_windows(tiny_model, TEXT, context=128)
+    assert results[0].logp == pytest.approx(plain[0].logp, abs=1e-3)
+    assert results[0].n_tokens == plain[0].n_tokens
+
+
+def test_the_text_that_ships():
+    text = read_text()
+    assert 1200 < len(text.split()) < 1800
+    assert text.isascii()
+
+
+def test_a_context_that_is_no_context(tiny_model):
+    with pytest.raises(LsnsError, match="context must be from 2 to 128 tokens; got 500"):
+        score_windows(tiny_model, TEXT, context=500)
+    with pytest.raises(LsnsError, match="stride must be from 1 to 19 tokens; got 20"):
+        score_windows(tiny_model, TEXT, context=20, stride=20)
+    with pytest.raises(LsnsError, match="the text has 0 tokens"):
+        score_windows(tiny_model, "")
+
+
+def test_files_that_hold_no_text(tmp_path):
+    with pytest.raises(LsnsError, match="cannot be read"):
+        read_text(tmp_path / "nothing")
+    (tmp_path / "x").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(LsnsError, match="cannot be read as UTF-8"):
+        read_text(tmp_path / "x")
+    (tmp_path / "x").write_text(" \n")
+    with pytest.raises(LsnsError, match="is empty"):
+        read_text(tmp_path / "x")
+    (tmp_path / "x").write_text("a text\n")
+    assert read_text(tmp_path / "x") == "a text\n"

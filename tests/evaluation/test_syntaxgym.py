@@ -1,0 +1,210 @@
+"""SyntaxGym suites: sentences, regions and predictions, against a slow and obvious reading."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from lsns import LsnsError, UnitMask, lesion
+from lsns.evaluation.scoring import score_texts
+from lsns.evaluation.syntaxgym import read_suite, read_suites, region_surprisals, score_suites
+from tests.evaluation.reference import token_logprobs
+from tests.evaluation.test_formulas import shunting_yard
+
+
+def region(number, content):
+    return {"region_number": number, "content": content}
+
+
+SUITE = {
+    "meta": {"name": "demo", "metric": "sum"},
+    "region_meta": {"1": "subject", "2": "comma", "3": "verb"},
+    "predictions": [{"type": "formula", "formula": "(3;%x%) < (3;%y%)"}],
+    "items": [
+        {
+            "item_number": number,
+            "conditions": [
+                {
+                    "condition_name": "x",
+                    "regions": [region(1, "the cat"), region(2, ""), region(3, "sat")],
+                },
+                {
+                    "condition_name": "y",
+                    "regions": [region(1, "the moon"), region(2, ","), region(3, "sat")],
+                },
+            ],
+        }
+        for number in (1, 2)
+    ],
+}
+
+
+def write(folder, change=lambda suite: None, name="demo.json"):
+    suite = copy.deepcopy(SUITE)
+    change(suite)
+    (folder / name).write_text(json.dumps(suite))
+    return folder / name
+
+
+def slow_regions(model, regions, front):
+    """Bits per region: each token goes to the region of its first letter, one by one."""
+    kept = [(r["region_number"], r["content"]) for r in regions if r["content"]]
+    text = " ".join(content for _, content in kept)
+    owner = [None] * len(text)
+    place = 0
+    for number, content in kept:
+        owner[place : place + len(content)] = [number] * len(content)
+        place += len(content) + 1
+    offsets = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    bits = {r["region_number"]: 0.0 for r in regions}
+    logprobs = token_logprobs(model, text, front)
+    for (start, _), logprob in zip(offsets["offset_mapping"], logprobs, strict=True):
+        while owner[start] is None:
+            start += 1
+        bits[owner[start]] -= logprob / math.log(2)
+    return bits
+
+
+def slow_results(model, path, front, items=None):
+    content = json.loads(path.read_text())
+    for item in content["items"][:items]:
+        bits = {
+            (c["condition_name"], number): value
+            for c in item["conditions"]
+            for number, value in slow_regions(model, c["regions"], front).items()
+        }
+        for place, prediction in enumerate(content["predictions"]):
+            yield str(item["item_number"]), place, shunting_yard(prediction["formula"], bits)
+
+
+def test_all_suites_equal_the_slow_reading(tiny_model, suites):
+    read = read_suites(suites)
+    assert len(read) == 10
+    results = score_suites(tiny_model, read)
+    assert len(results) == 270
+    for suite in read:
+        # Two items of each: it is slow.
+        expected = list(slow_results(tiny_model, suites / f"{suite.name}.json", 0, items=2))
+        found = [(r.item, r.prediction, r.correct) for r in results if r.paradigm == suite.name]
+        assert found[: len(expected)] == expected
+        assert len(found) == len(suite.items) * len(suite.predictions)
+
+
+def test_regions_of_all_suites_add_up_to_the_sentence(tiny_model, suites):
+    sentences = [s for suite in read_suites(suites, limit=8) for s in suite.sentences]
+    scores = score_texts(tiny_model, [s.text for s in sentences])
+    for sentence, score in zip(sentences, scores, strict=True):
+        whole = -score.total / math.log(2)
+        regions = region_surprisals(sentence, score)
+        assert sum(regions.values()) == pytest.approx(whole, abs=1e-4)
+        assert list(regions) == [number for number, _ in sentence.regions]
+
+
+@pytest.mark.parametrize("name", ["npz_obj", "subordination"])
+def test_bundled_model_equals_the_slow_reading(bundled, suites, name):
+    path = suites / f"{name}.json"
+    suite = read_suite(path, limit=2)
+    found = [(r.item, r.prediction, r.correct) for r in score_suites(bundled, [suite])]
+    assert found == list(slow_results(bundled, path, 1, items=2))
+    content = json.loads(path.read_text())
+    scores = iter(score_texts(bundled, [s.text for s in suite.sentences]))
+    for item in content["items"][:2]:
+        for condition in item["conditions"]:
+            sentence = dict(suite.items)[str(item["item_number"])][condition["condition_name"]]
+            regions = region_surprisals(sentence, next(scores))
+            expected = slow_regions(bundled, condition["regions"], 1)
+            assert regions == pytest.approx(expected, abs=2e-3)
+
+
+def test_under_a_lesion(tiny_model, tmp_path):
+    suite = read_suite(write(tmp_path))
+    units = np.zeros(tiny_model.shape, dtype=bool)
+    units[0, :8] = True
+    with lesion(tiny_model, UnitMask(units)):
+        found = [(r.item, r.prediction, r.correct) for r in score_suites(tiny_model, [suite])]
+        assert found == list(slow_results(tiny_model, tmp_path / "demo.json", 0))
+
+
+def test_sentences_are_joined_as_published(tmp_path):
+    first, second = read_suite(write(tmp_path)).sentences[:2]
+    assert (first.text, second.text) == ("the cat sat", "the moon , sat")
+    assert first.spans == {1: (0, 7), 3: (8, 11)}
+
+
+def test_an_empty_region_has_no_surprisal(tiny_model, tmp_path):
+    sentence = read_suite(write(tmp_path)).sentences[0]
+    assert region_surprisals(sentence, score_texts(tiny_model, [sentence.text])[0])[2] == 0
+
+
+def test_a_region_without_context_is_left_out_and_not_compared(bundled, tmp_path):
+    def compare_the_first(suite):
+        suite["predictions"][0]["formula"] = "(1;%x%) < (3;%x%)"
+        for condition in suite["items"][0]["conditions"]:
+            condition["regions"][0]["content"] = "The"
+
+    suite = read_suite(write(tmp_path, compare_the_first), limit=1)
+    score = score_texts(bundled, [suite.sentences[0].text], prefix="none")[0]
+    regions = region_surprisals(suite.sentences[0], score)
+    assert list(regions) == [2, 3]
+    assert sum(regions.values()) == pytest.approx(-score.total / math.log(2))
+    with pytest.raises(LsnsError, match=r"prediction 1, item 1: region 1 of 'x' has nothing in"):
+        score_suites(bundled, [suite], prefix="none")
+
+
+def test_a_region_that_cannot_be_aligned_is_named(tiny_model, tmp_path):
+    from dataclasses import replace
+
+    sentence = read_suite(write(tmp_path)).sentences[0]
+    score = score_texts(tiny_model, [sentence.text])[0]
+    moved = replace(score, offsets=np.zeros_like(score.offsets))
+    with pytest.raises(LsnsError, match=r"item 1, x, region 3: no token belongs to 'sat'"):
+        region_surprisals(sentence, moved, name="suite demo, item 1, x")
+
+
+def formula(text):
+    return lambda suite: suite["predictions"][0].update(formula=text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (formula("(3;%x%) <"), "suite demo, prediction 1, place 10 of .*expected a number"),
+        (formula("(3;%z%) < 1"), "suite demo, prediction 1: no item has .*condition 'z'"),
+        (formula("(*;%z%) < 1"), "no item has condition 'z'"),
+        (formula("(9;%x%) < 1"), "no item has region 9 of condition 'x'"),
+        (lambda s: s["items"][1]["conditions"].pop(), "item 2 does not have region 3 of .*'y'"),
+        (lambda s: s["meta"].update(metric="mean"), "metric 'mean'; only sum"),
+        (lambda s: s.pop("items"), "is no SyntaxGym suite"),
+        (lambda s: s.update(predictions=[]), "is no SyntaxGym suite"),
+        (lambda s: s["predictions"][0].pop("formula"), "a prediction without a formula"),
+        (lambda s: s["items"][0].pop("conditions"), r"item 1 cannot be read \(KeyError"),
+        (
+            lambda s: s["items"][1]["conditions"][0].update(regions=[region(1, " ")]),
+            "item 2: condition 'x' has no text",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, change, message):
+    with pytest.raises(LsnsError, match=message) as raised:
+        read_suite(write(tmp_path, change))
+    assert re.search("\n", str(raised.value)) is None
+
+
+def test_paths_that_hold_no_suites(tmp_path):
+    with pytest.raises(LsnsError, match="no file or folder"):
+        read_suites(tmp_path / "nothing")
+    with pytest.raises(LsnsError, match=r"holds no \.json file"):
+        read_suites(tmp_path)
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(LsnsError, match="cannot be read as JSON"):
+        read_suites(tmp_path)
+    (tmp_path / "x.json").unlink()
+    write(tmp_path)
+    write(tmp_path, name="again.json")
+    with pytest.raises(LsnsError, match="two suites of the name 'demo'"):
+        read_suites(tmp_path)
