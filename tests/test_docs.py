@@ -26,6 +26,7 @@ SKIPPED = {
     "lsns stimuli fetch langloc": "needs the network; its code is tested against a server here",
 }
 # Words that stand for what a reader has: replaced by what these tests have.
+LINKED = ("localize.py", "generate_lesion.py", "benchmarks", "examples", "scripts", "src", "tests")
 REPLACED = {"--model-name gpt2": "--model-name smollm2-135m"}
 OWN_CONTRAST = "text,condition\n" + "".join(
     f"the cat number {i} sat down,positive\n{i} + {i} = {2 * i},negative\n" for i in range(8)
@@ -49,7 +50,7 @@ def commands() -> list[tuple[str, str]]:
 def place(tmp_path_factory) -> Path:
     """A folder as a reader has it: the scripts, a contrast, a model, a filled cache."""
     folder = tmp_path_factory.mktemp("reader")
-    for name in ("localize.py", "generate_lesion.py", "benchmarks", "examples", "scripts", "src", "tests"):
+    for name in LINKED:
         (folder / name).symlink_to(REPOSITORY / name)
     (folder / "mine.csv").write_text(OWN_CONTRAST)
     tiny = make_model()

@@ -291,6 +291,21 @@ def test_a_group_is_never_split_between_folds():
     assert {folds.count(fold) for fold in range(10)} == {6}
 
 
+def test_the_same_weights_under_another_name_keep_their_own_name(contrast, tmp_path):
+    tiny = make_model()
+    names = []
+    for name in ("first", "second"):
+        tiny.model.save_pretrained(tmp_path / name)
+        tiny.tokenizer.save_pretrained(tmp_path / name)
+        renamed = replace(contrast, source=f"source of {name}")
+        found = lsns.localize(
+            str(tmp_path / name), renamed, percentage=10, cache_dir=tmp_path / "cache"
+        )
+        names.append((found.manifest["model"]["label"], found.manifest["stimuli"]["source"]))
+    assert names == [("first", "source of first"), ("second", "source of second")]
+    assert len(list((tmp_path / "cache" / "activations").iterdir())) == 1
+
+
 def test_untrained_weights_follow_their_seed_and_nothing_else(tmp_path):
     import torch
 

@@ -6,9 +6,9 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -67,19 +67,9 @@ class ModelOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class LocalizationOptions:
-    """Which units."""
+class ExtractionOptions:
+    """On what, and where results are kept."""
 
-    percentage: float | None = None
-    """Percent of all units, rounded down; default 1 (nmd: 0.5 of each layer)."""
-    num_units: int | None = None
-    """A number of units instead of a percentage."""
-    localize_range: str = "100-100"
-    """100-100 highest, 0-0 lowest, x-y a random draw between those percentiles of the score."""
-    per_layer: Annotated[bool | None, Parameter(negative="--global")] = None
-    """The same number of units in every layer (nmd's default), or over all layers."""
-    method: str = "ttest"
-    """How units are scored: ttest, ttest-signed, nmd, mean, or module:Class for your own."""
     pooling: Pooling | None = None
     """How a text's tokens become one vector; default: the network's protocol."""
     max_tokens: int | None = None
@@ -94,6 +84,23 @@ class LocalizationOptions:
     """Where results are kept; default LOC_CACHE, else cache."""
     overwrite: Annotated[bool, Parameter(negative="")] = False
     """Run the model again even if its activations are cached."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LocalizationOptions(ExtractionOptions):
+    """Which units."""
+
+    percentage: float | None = None
+    """Percent of all units, rounded down; default 1 (nmd: 0.5 of each layer)."""
+    num_units: int | None = None
+    """A number of units instead of a percentage."""
+    localize_range: str = "100-100"
+    """100-100 highest, 0-0 lowest, x-y a random draw between those percentiles of the score."""
+    per_layer: Annotated[bool | None, Parameter(negative="--global")] = None
+    """The same number of units in every layer (nmd's default), or over all layers."""
+    method: str = "ttest"
+    """How units are scored: ttest, ttest-signed, nmd, mean, or module:Class for your own."""
 
 
 @app.command
@@ -214,6 +221,180 @@ def run_config(
         print(f"wrote {path}")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DemoModelOptions(ModelOptions):
+    """Which model, and how it is loaded; the bundled one if none is named."""
+
+    model_name: str = "smollm2-135m"
+    """smollm2-135m (bundled, needs no hub), a hub id, a local folder, or a .gguf file."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(ExtractionOptions):
+    """On what the two methods are compared."""
+
+    percentage: float = 5.0
+    """Percent of each layer for NMD; the t-test takes as many units over all layers."""
+
+
+@app.command
+def demo(
+    *,
+    model: DemoModelOptions | None = None,
+    options: DemoOptions | None = None,
+    network: Network | None = None,
+    prompt: str = "The quick brown fox",
+    max_new_tokens: int = 20,
+    synthetic: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Compare selection by t-test and by NMD at the same number of units.
+
+    Parameters
+    ----------
+    model
+        Which model.
+    options
+        On what.
+    network
+        Which network to localize; default language, or the name of the --stimuli file.
+    prompt
+        The text to continue, intact and under a lesion of either method's units.
+    max_new_tokens
+        Length of the continuations.
+    synthetic
+        Use synthetic activations in which the selective units are known, and no model.
+    """
+    from lsns import demo as logic
+    from lsns.report.text import describe_continuations
+
+    chosen, asked = options or DemoOptions(), model or DemoModelOptions()
+    if synthetic:
+        planted = logic.plant(chosen.seed)
+        masks = logic.select_planted(planted, chosen.percentage)
+        print(logic.describe_methods(*masks), logic.describe_recovery(planted, *masks), sep="\n\n")
+        return
+    base = LocalizationOptions(**asdict(chosen))
+    with _threads(asked.threads):
+        loaded = _request(asked, base).load()
+        found = logic.localize_both(
+            lambda **selection: _localize(loaded, replace(base, **selection), network),
+            chosen.percentage,
+        )
+        ttest, nmd = found[0].mask, found[1].mask
+        print(logic.describe_methods(ttest, nmd), logic.describe_outliers(*found), sep="\n")
+        continuations = logic.continue_three_ways(
+            loaded, prompt, ttest, nmd, max_new_tokens=max_new_tokens
+        )
+    print(f"\n{describe_continuations(prompt, continuations)}")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EvaluationUnits:
+    """Which units; several percentages are a dose sweep."""
+
+    percentage: str | None = None
+    """Percent of all units, as in 1 or 0.125,0.25,0.5,1,2,5; default 1 (nmd: 0.5 per layer)."""
+    num_units: int | None = None
+    """A number of units instead of a percentage."""
+    localize_range: str = "100-100"
+    """100-100 highest, 0-0 lowest, x-y a random draw between those percentiles of the score."""
+    per_layer: Annotated[bool | None, Parameter(negative="--global")] = None
+    """The same number of units in every layer (nmd's default), or over all layers."""
+    method: str = "ttest"
+    """How units are scored: ttest, ttest-signed, nmd, mean, or module:Class for your own."""
+    pooling: Pooling | None = None
+    """How a text's tokens become one vector; default: the network's protocol."""
+    max_tokens: int | None = None
+    """Cut texts to their first tokens; 0: whole; default: the network's protocol."""
+    stimuli: str | None = None
+    """A folder of langloc CSVs, or a CSV, TSV or JSONL file with text, condition, group."""
+    seed: int = 42
+    """Of a random draw of units, and of the weights of an untrained model."""
+    batch_size: int | None = None
+    """Texts per forward pass; results do not depend on it."""
+    cache_dir: str | None = None
+    """Where localizations are kept; default LOC_CACHE, else cache."""
+    overwrite: Annotated[bool, Parameter(negative="")] = False
+    """Localize again even if activations are cached."""
+
+
+@app.command
+def evaluate(
+    *,
+    model: ModelOptions,
+    options: EvaluationUnits | None = None,
+    network: Annotated[tuple[Network, ...], Parameter(consume_multiple=True)] = (),
+    mask: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    benchmark: Annotated[tuple[str, ...], Parameter(negative="")] = ("minimal-pairs",),
+    controls: str | None = None,
+    seeds: int = 20,
+    mode: str = "zero",
+    prefix: str = "auto",
+    limit: int | None = None,
+    resamples: int = 2000,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("results"),
+) -> None:
+    """Measure on benchmarks what a lesion takes away, against control lesions.
+
+    Parameters
+    ----------
+    model
+        Which model.
+    options
+        Which units.
+    network
+        Whose units are lesioned, at each --percentage; default language, unless --mask is given.
+    mask
+        A mask's file, or network@percentage as in language@1 or language@0.5:nmd; repeatable.
+    benchmark
+        minimal-pairs, minimal-pairs:PATH, blimp:FOLDER, syntaxgym:FOLDER, perplexity,
+        perplexity:FILE or lm-eval:TASK; other= in front counts it as not of language. Repeatable.
+    controls
+        Of uniform, layer, magnitude, least, with commas, or none; default: all of them (for a
+        mask's file uniform,layer).
+    seeds
+        Masks drawn of each kind of control; fewer than 20 are too few for a claim.
+    mode
+        What replaces a unit: zero, mean (its mean activation), or zero,mean.
+    prefix
+        What stands in front of each text: auto, bos, eos, none, or a token written out.
+    limit
+        Items of each paradigm at most.
+    resamples
+        Of the bootstrap.
+    output
+        Folder for the results; the same command goes on from what is there.
+    """
+    from lsns.evaluation.study import SharedRequest
+    from lsns.evaluation.study import evaluate as run_study
+
+    chosen = options or EvaluationUnits()
+    units: dict[str, Any] = asdict(chosen) | {"percentage": None}
+    base = LocalizationOptions(**units)
+    with _threads(model.threads):
+        request = SharedRequest(**vars(_request(model, base)))
+        study = run_study(
+            request,
+            _masks(request, base, chosen.percentage, network, mask),
+            benchmark,
+            controls=None if controls is None else _words(controls),
+            seeds=seeds,
+            modes=_words(mode),
+            prefix=prefix,
+            limit=limit,
+            output_dir=output,
+            cache_dir=chosen.cache_dir,
+            batch_size=chosen.batch_size,
+            resamples=resamples,
+            progress=True,
+        )
+    print(study)
+    print(f"\nwrote {output / 'summary.csv'}, {output / 'study.json'} and {output / 'items'}")
+
+
 @app.command(name="config")
 def print_config() -> None:
     """Print a configuration file with every key, its default and its meaning."""
@@ -301,6 +482,43 @@ def _localize(
         batch_size=options.batch_size,
         progress=True,
     )
+
+
+def _masks(
+    request: ModelRequest,
+    base: LocalizationOptions,
+    percentages: str | None,
+    networks: Sequence[str],
+    masks: Sequence[str],
+) -> Iterator[Localization | Path]:
+    """Every network at every percentage, and what --mask names."""
+    from lsns.evaluation.conditions import parse_spec
+
+    specs = [parse_spec(text) for text in masks]
+    amounts = [None] if percentages is None else [_number(text) for text in _words(percentages)]
+    for network in networks or ((None,) if not masks or percentages is not None else ()):
+        for amount in amounts:
+            yield _localize(request, replace(base, percentage=amount), network)
+    for spec in specs:
+        if isinstance(spec, Path):
+            yield spec
+            continue
+        own = replace(
+            base, percentage=spec.percentage, method=spec.method or base.method, num_units=None
+        )
+        yield _localize(request, own, spec.network)
+
+
+def _words(text: str) -> list[str]:
+    """What stands between commas; `none` is nothing."""
+    return [] if text == "none" else [word.strip() for word in text.split(",")]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise LsnsError(f"percentage {text!r} is not a number; as in 1 or 0.5,1,2") from None
 
 
 def _request(model: ModelOptions, options: LocalizationOptions) -> ModelRequest:

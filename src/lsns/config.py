@@ -33,6 +33,8 @@ LARGEST_SEED = 2**32 - 1
 # How alike a word must be to be offered for a misspelt one (difflib's ratio).
 CUTOFF = 0.5
 WIDTH = 100
+# Line breaks of YAML 1.1 that are none to others, and the byte order mark.
+LINE_BREAKS = "\x85\u2028\u2029\ufeff"
 
 
 class _KeyError(LsnsError):
@@ -457,8 +459,22 @@ def _commented(entry: Field[Any], indent: str) -> list[str]:
     return [*lines, f"{indent}{entry.name}: {value.strip()[1:-1]}"]
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what PyYAML would write bare and read back as a space."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = '"' if set(text) & set(LINE_BREAKS) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def _dump(content: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=math.inf)
+    return yaml.dump(
+        dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf
+    )
 
 
 def _plain(value: Any) -> Any:

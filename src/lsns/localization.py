@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -338,7 +338,7 @@ def measure(
     if description is not None and not overwrite:
         found = _load(ActivationStore(folder, description))
         if found is not None:
-            return found
+            return _as_asked(found, model, contrast)
     loaded = model.load() if isinstance(model, ModelRequest) else model
     if isinstance(analyzer, MomentsAnalyzer):
         analyzer.count(loaded.shape)
@@ -352,7 +352,7 @@ def measure(
             found = _load(store)
     if found is None:
         raise LsnsError(f"{store.folder} was changed while it was written; run again")
-    return found
+    return _as_asked(found, loaded, contrast)
 
 
 def file_names(manifest: Mapping[str, Any]) -> tuple[str, str]:
@@ -416,6 +416,26 @@ def _load(store: ActivationStore) -> Measurement | None:
             return None
         folds = _unpack(store.moments())
     return Measurement(folds, store, store.manifest["run"])
+
+
+def _as_asked(
+    found: Measurement, model: BaseModel | ModelRequest, contrast: Contrast
+) -> Measurement:
+    """The same measurement under the names of this run.
+
+    The same weights or texts may have been measured under other names, which are no part of the
+    key: a copied folder, a file that was moved.
+    """
+    named = model.source() if isinstance(model, ModelRequest) else model
+    # A request that was found in the cache has a source: a registered model is always loaded.
+    assert named is not None
+    names = {"name": model.name, "label": named.label}
+    manifest = {
+        **found.manifest,
+        "model": {**found.manifest["model"], **names},
+        "stimuli": {**found.manifest["stimuli"], "source": contrast.source},
+    }
+    return replace(found, manifest=manifest)
 
 
 def _mend(store: ActivationStore) -> bool:

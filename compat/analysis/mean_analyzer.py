@@ -1,0 +1,3 @@
+"""The guide's import path of `lsns.analysis.mean_analyzer`."""
+
+from lsns.analysis.mean_analyzer import MeanAnalyzer as MeanAnalyzer

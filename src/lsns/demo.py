@@ -1,0 +1,169 @@
+"""T-test beside NMD at the same number of units: where they look, and how far they agree.
+
+On a model's activations, or on synthetic ones in which the selective units are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lsns.analysis import NMDAnalyzer, TTestAnalyzer
+from lsns.analysis.selection import random_state
+from lsns.experiment import Continuation
+from lsns.localization import Localization
+from lsns.mask import UnitMask
+from lsns.overlap import Overlap, overlap
+
+if TYPE_CHECKING:
+    from lsns.models.base import BaseModel
+
+Array = np.ndarray[Any, Any]
+# Selective units in each layer of the synthetic model: most in a few layers in the middle.
+PLANTED = (0, 0, 4, 12, 28, 44, 32, 14, 6, 4, 0, 0)
+HIDDEN_SIZE = 256
+ITEMS = 120
+# In standard deviations: of a unit's mean from 0, and of the planted difference.
+BASELINE = 2.0
+EFFECT = 1.0
+# How much units differ in magnitude (of the logarithm).
+SPREAD = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """Synthetic activations with known selective units.
+
+    Attributes:
+        positive: shape (n_items, n_layers, hidden_size).
+        negative: the same.
+        units: the selective ones.
+    """
+
+    positive: Float[Array, "n_items n_layers hidden_size"]
+    negative: Float[Array, "n_items n_layers hidden_size"]
+    units: Bool[Array, "n_layers hidden_size"]
+
+
+def plant(seed: int = 42) -> Planted:
+    """Synthetic activations: planted units are farther from 0 in the positive condition.
+
+    Units differ in magnitude, as those of models do, so that a difference of means, which is not
+    standardised, sees large ones first.
+    """
+    rng = random_state(seed)
+    shape = (len(PLANTED), HIDDEN_SIZE)
+    units = np.zeros(shape, dtype=bool)
+    for layer, count in enumerate(PLANTED):
+        units[layer, rng.choice(HIDDEN_SIZE, size=count, replace=False)] = True
+    scale = np.exp(SPREAD * rng.standard_normal(shape)) * rng.choice([-1, 1], size=shape)
+    positive, negative = (
+        scale * (BASELINE + effect + rng.standard_normal((ITEMS, *shape)))
+        for effect in (EFFECT * units, 0.0)
+    )
+    return Planted(positive, negative, units)
+
+
+def select_planted(planted: Planted, percentage: float) -> tuple[UnitMask, UnitMask]:
+    """What T-test and NMD select of synthetic activations; NMD's number of units for both."""
+    data = planted.positive, planted.negative
+    nmd = UnitMask(NMDAnalyzer({"percentage": percentage}).analyze(*data)[0])
+    return UnitMask(TTestAnalyzer({"num_units": nmd.count}).analyze(*data)[0]), nmd
+
+
+def localize_both(
+    find: Callable[..., Localization], percentage: float
+) -> tuple[Localization, Localization]:
+    """Localize by T-test and by NMD; NMD's number of units (a percentage of each layer) for both.
+
+    Args:
+        find: `localize` with all but the selection given.
+        percentage: of each layer.
+    """
+    nmd = find(method="nmd", percentage=percentage, num_units=None)
+    return find(method="ttest", percentage=None, num_units=nmd.mask.count), nmd
+
+
+def continue_three_ways(
+    model: BaseModel, prompt: str, ttest: UnitMask, nmd: UnitMask, *, max_new_tokens: int = 20
+) -> list[Continuation]:
+    """Continuations of a prompt: intact, and with the units of either method zeroed."""
+    from lsns.lesions.ablation import lesion
+
+    intact = model.generate(prompt, max_new_tokens=max_new_tokens)
+    continuations = [Continuation("intact", intact, None)]
+    for name, mask in (("T-test", ttest), ("NMD", nmd)):
+        with lesion(model, mask):
+            text = model.generate(prompt, max_new_tokens=max_new_tokens)
+        label = f"{name}: {mask.count} of {mask.units.size} units zeroed"
+        continuations.append(Continuation(label, text, mask))
+    return continuations
+
+
+def describe_methods(ttest: UnitMask, nmd: UnitMask) -> str:
+    """The table of units per layer, how they are spread, and the overlap against chance."""
+    return "\n".join(
+        [
+            _table(ttest.per_layer.tolist(), nmd.per_layer.tolist()),
+            "",
+            f"per layer  T-test {_range(ttest)}, NMD {_range(nmd)}",
+            *_overlap_lines(overlap(ttest.units, nmd.units)),
+        ]
+    )
+
+
+def describe_outliers(ttest: Localization, nmd: Localization) -> str:
+    """How many outlier dimensions either method selected."""
+    return (
+        f"outliers   {int(ttest.outliers.sum())} of the units by T-test, {int(nmd.outliers.sum())} "
+        "by NMD (mean |activation| over 10 times the layer's median)"
+    )
+
+
+def describe_recovery(planted: Planted, ttest: UnitMask, nmd: UnitMask) -> str:
+    """How many of the planted units either method found."""
+    lines = [f"{'':<11}{'found':<9}{'recall':<10}precision"]
+    total = int(planted.units.sum())
+    for name, mask in (("T-test", ttest), ("NMD", nmd)):
+        found = int((mask.units & planted.units).sum())
+        recall, precision = found / total, found / mask.count
+        lines.append(f"{name:<11}{found:<9}{recall:<10.3f}{precision:.3f}")
+    reach = int(np.minimum(planted.units.sum(axis=1), nmd.per_layer).sum())
+    lines.append(
+        f"NMD takes {_range(nmd)} of a layer: at most {reach} of {total} were in its reach"
+    )
+    return "\n".join(lines)
+
+
+def _table(ttest: list[int], nmd: list[int]) -> str:
+    rows = [(str(layer), t, n) for layer, (t, n) in enumerate(zip(ttest, nmd, strict=True))]
+    rows.append(("Total", sum(ttest), sum(nmd)))
+    lines = [f"{'Layer':<7}{'T-test':<9}{'NMD':<7}Difference"]
+    lines += [f"{name:<7}{t:<9}{n:<7}{_signed(t - n)}" for name, t, n in rows]
+    return "\n".join(lines)
+
+
+def _signed(number: int) -> str:
+    return f"{number:+d}" if number else "0"
+
+
+def _range(mask: UnitMask) -> str:
+    low, high = int(mask.per_layer.min()), int(mask.per_layer.max())
+    return f"{low} units" if low == high else f"{low} to {high} units"
+
+
+def _overlap_lines(found: Overlap) -> list[str]:
+    return [
+        f"overlap    {found.shared} units in both",
+        f"           {found.expected:.1f} expected by chance over all units ({_p(found.p_value)})",
+        f"           {found.expected_by_layer:.1f} expected by chance within each layer "
+        f"({_p(found.p_value_by_layer)})",
+    ]
+
+
+def _p(value: float) -> str:
+    return "p < 1e-300" if value < 1e-300 else f"p = {value:.2g}"
