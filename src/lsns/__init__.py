@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lsns.activations import extract as extract
     from lsns.analysis import BaseAnalyzer as BaseAnalyzer
     from lsns.errors import LsnsError as LsnsError
+    from lsns.evaluation.study import Study as Study
+    from lsns.evaluation.study import evaluate as evaluate
     from lsns.lesions.ablation import lesion as lesion
     from lsns.lesions.controls import control_mask as control_mask
     from lsns.lesions.generation import generate as generate
@@ -36,6 +38,8 @@ _HOMES = {
     "extract": "activations",
     "BaseAnalyzer": "analysis",
     "LsnsError": "errors",
+    "Study": "evaluation.study",
+    "evaluate": "evaluation.study",
     "lesion": "lesions.ablation",
     "control_mask": "lesions.controls",
     "generate": "lesions.generation",
@@ -59,8 +63,10 @@ __all__ = [
     "LsnsError",
     "ModelFactory",
     "Moments",
+    "Study",
     "UnitMask",
     "control_mask",
+    "evaluate",
     "extract",
     "generate",
     "lesion",

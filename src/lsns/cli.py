@@ -414,7 +414,7 @@ def fetch(
     Parameters
     ----------
     name
-        langloc: sentences and nonword strings of Fedorenko et al. (2010).
+        langloc: the sentences and nonword strings of the published language localizer.
     output
         Folder for the files.
     """

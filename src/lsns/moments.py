@@ -4,8 +4,8 @@ Everything that the built-in analyzers select by is a function of these few arra
 percentage, sign or method needs no forward pass. All sums are in float64: float16 and float32
 sums overflow or cancel without a sign of it.
 
-Source: pairwise update of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm
-for computing sample variances" (1979).
+Source: the pairwise update of "Updating formulae and a pairwise algorithm for computing sample
+variances" (Stanford technical report STAN-CS-79-773).
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ def mean_difference(
 def adjust_p_values(p: Float[Array, "..."]) -> Float[Array, "..."]:
     """Benjamini-Hochberg adjusted p-values over all units together, same shape as `p`.
 
-    Source: Benjamini and Hochberg, "Controlling the false discovery rate" (1995), step-up.
+    Source: the step-up procedure of "Controlling the false discovery rate"
+    (https://doi.org/10.1111/j.2517-6161.1995.tb02031.x).
     """
     flat = p.ravel()
     order = np.argsort(flat, kind="stable")

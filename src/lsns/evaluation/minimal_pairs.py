@@ -1,6 +1,6 @@
 """Minimal pairs: two sentences that differ in one thing, of which a model should prefer one.
 
-The format is BLiMP's (Warstadt et al. 2020, https://doi.org/10.1162/tacl_a_00321): one JSON
+The format is BLiMP's (https://doi.org/10.1162/tacl_a_00321): one JSON
 object per line, with `sentence_good` and `sentence_bad`.
 """
 

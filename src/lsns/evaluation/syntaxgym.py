@@ -1,6 +1,6 @@
 """SyntaxGym: does surprisal rise and fall where the syntax says it should?
 
-A suite (Gauthier et al. 2020, https://doi.org/10.18653/v1/2020.acl-demos.10) has items; an item
+A suite (SyntaxGym, https://doi.org/10.18653/v1/2020.acl-demos.10) has items; an item
 has the same sentence in several conditions, cut into regions; predictions compare the regions'
 surprisals. Sentences are put together as the published evaluator does it (cpllab/syntaxgym-core
 and its copy in brain-score/language): regions joined by one space, empty ones left out, nothing

@@ -1,8 +1,8 @@
 """Published stimulus sets: read them, and fetch them from a pinned commit.
 
-The language localizer of Fedorenko et al. (2010), as kept in a public repository under the MIT
-licence: ten CSV files, each row an item with a number, twelve words and a label, S for a sentence
-and N for a string of nonwords.
+The language localizer used in fMRI (https://doi.org/10.1152/jn.00032.2010), as kept in a public
+repository under the MIT licence: ten CSV files, each row an item with a number, twelve words and
+a label, S for a sentence and N for a string of nonwords.
 """
 
 from __future__ import annotations

@@ -1,0 +1,444 @@
+"""`evaluate`: conditions x benchmarks, item by item, and what came out: a `Study`.
+
+A cell is a condition on a benchmark. Each is written when it is computed, under a name made of
+all that determines it, so that a run which was stopped goes on, and one that is finished needs no
+model.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lsns.cache import atomic, digest_of, read_json, write_json
+from lsns.errors import LsnsError
+from lsns.evaluation.benchmarks import Benchmark, parse_benchmarks
+from lsns.evaluation.cells import CellStore, with_condition
+from lsns.evaluation.conditions import (
+    Condition,
+    MaskSpec,
+    Target,
+    check_options,
+    make_conditions,
+    make_targets,
+)
+from lsns.evaluation.statistics import RESAMPLES
+from lsns.evaluation.summary import dissociate, measure_outcome, summarize
+from lsns.evaluation.tables import describe_study
+from lsns.localization import Localization, localize
+from lsns.mask import UnitMask
+from lsns.models.factory import ModelRequest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lsns.evaluation.scoring import Front
+    from lsns.models.base import BaseModel
+
+logger = logging.getLogger(__name__)
+PACKAGES = ("lsns", "numpy", "torch", "transformers", "tokenizers", "pyarrow")
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What an evaluation found.
+
+    Attributes:
+        summary: a row for each benchmark and condition: value, difference, rank among controls.
+        dissociation: a row for each lesion, if benchmarks are on both sides; else empty.
+        manifest: the options, versions, conditions and cells.
+    """
+
+    summary: list[dict[str, Any]]
+    dissociation: list[dict[str, Any]]
+    manifest: Mapping[str, Any]
+    _cells: Sequence[tuple[Condition, Benchmark, pa.Table]]
+
+    def items(self) -> pa.Table:
+        """All items under all conditions, with the conditions' columns."""
+        import pyarrow as pa
+
+        tables = []
+        for condition, benchmark, table in self._cells:
+            full = with_condition(table, condition.columns)
+            name = pa.array([benchmark.name] * full.num_rows, pa.string())
+            tables.append(full.set_column(0, "benchmark", name))
+        return pa.concat_tables(tables)
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write the summary as CSV: a row for each benchmark and condition, controls too."""
+        path = Path(path)
+        names = list(dict.fromkeys(name for row in self.summary for name in row))
+        about = {
+            "model": self.manifest["model"]["name"],
+            "prefix": self.manifest["prefix"]["token"],
+        }
+        with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*about, *names], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(about | row for row in self.summary)
+        return path
+
+    def __str__(self) -> str:
+        """The tables."""
+        return describe_study(
+            self.manifest["about"],
+            self.summary,
+            self.dissociation,
+            resamples=self.manifest["options"]["resamples"],
+        )
+
+
+class SharedRequest(ModelRequest):
+    """A model as asked for, which is loaded once, for localizing and evaluating."""
+
+    @cached_property
+    def _loaded(self) -> BaseModel:
+        return super().load()
+
+    def load(self) -> BaseModel:
+        """Load it, the first time."""
+        return self._loaded
+
+
+def evaluate(
+    model: BaseModel | ModelRequest | str,
+    masks: Iterable[Localization | UnitMask | str | Path],
+    benchmarks: Sequence[str] = ("minimal-pairs",),
+    *,
+    controls: Sequence[str] | None = None,
+    seeds: int | Sequence[int] = 20,
+    modes: Sequence[str] = ("zero",),
+    prefix: str = "auto",
+    limit: int | None = None,
+    output_dir: str | Path = "results",
+    cache_dir: str | Path | None = None,
+    batch_size: int | None = None,
+    resamples: int = RESAMPLES,
+    progress: bool = False,
+) -> Study:
+    """Measure what lesions take away, against controls that are alike in all but selectivity.
+
+    What was computed before with the same model, masks and items is read from `output_dir`; with
+    nothing left to compute, a model that is given by name is not loaded.
+
+    Args:
+        model: from `load_model`, or a name for it.
+        masks: each from `localize`, a mask, a mask's file, or `network@percentage` such as
+            `language@1` or `language@0.5:nmd`.
+        benchmarks: `minimal-pairs`, `minimal-pairs:PATH`, `blimp:FOLDER`, `syntaxgym:FOLDER`,
+            `perplexity`, `perplexity:FILE` or `lm-eval:TASK`; `other=` in front puts one on the
+            other side of the double dissociation.
+        controls: of `uniform`, `layer`, `magnitude` and `least`; None: all that what is known of
+            a mask allows (a mask alone: uniform and layer).
+        seeds: how many masks of each kind of control are drawn, from seed 42 on; or the seeds.
+        modes: `zero`, `mean`, or both.
+        prefix: what stands in front of each text; see `scoring.resolve_prefix`.
+        limit: items of each paradigm at most, the first ones.
+        output_dir: for `items/*.parquet`, `summary.csv` and `study.json`.
+        cache_dir: see `localize`.
+        batch_size: texts per forward pass; results do not depend on it, but for rounding.
+        resamples: of the bootstrap.
+        progress: show a bar.
+
+    Raises:
+        LsnsError: options, masks, benchmarks or a model that cannot be used, or an item that
+            cannot be scored: it is never taken for a wrong one.
+    """
+    if resamples < 1:
+        raise LsnsError(f"resamples must be at least 1; got {resamples}")
+    # What can be known to be wrong is said before anything is localized: `masks` may be lazy.
+    check_options(controls, seeds, modes)
+    store = CellStore(Path(output_dir))
+    chosen = parse_benchmarks(benchmarks, limit=limit)
+    subject = _Subject(model)
+    targets = make_targets(masks, lambda spec: _find(subject, spec, cache_dir, progress))
+    conditions = make_conditions(targets, controls=controls, seeds=seeds, modes=modes)
+    front = _front(subject, prefix, Path(output_dir))
+    run = _Run(subject, conditions, chosen, front, store, batch_size)
+    tables = run.complete(progress=progress)
+    outcomes = [
+        measure_outcome(
+            benchmark,
+            [tables[run.key(condition, benchmark)] for condition in conditions],
+            resamples=resamples,
+        )
+        for benchmark in chosen
+    ]
+    options = {
+        "masks": [target.label for target in targets],
+        "benchmarks": list(benchmarks),
+        "controls": None if controls is None else list(controls),
+        "seeds": seeds if isinstance(seeds, int) else list(seeds),
+        "modes": list(modes),
+        "prefix": prefix,
+        "limit": limit,
+        "batch_size": batch_size,
+        "resamples": resamples,
+    }
+    study = Study(
+        [row for outcome in outcomes for row in summarize(outcome, conditions)],
+        dissociate(outcomes, conditions),
+        _manifest(run, targets, options),
+        [(c, b, tables[run.key(c, b)]) for c in conditions for b in chosen],
+    )
+    _write(study, Path(output_dir))
+    return study
+
+
+class _Subject:
+    """The model that is evaluated, loaded when it is first needed."""
+
+    def __init__(self, model: BaseModel | ModelRequest | str) -> None:
+        request = ModelRequest(model) if isinstance(model, str) else model
+        if isinstance(request, ModelRequest) and not isinstance(request, SharedRequest):
+            request = SharedRequest(**vars(request))
+        self.given: BaseModel | ModelRequest = request
+
+    def load(self) -> BaseModel:
+        return self.given.load() if isinstance(self.given, ModelRequest) else self.given
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """All of the model that determines results."""
+        given, source = self.given, None
+        if isinstance(given, ModelRequest):
+            source = given.source()
+            if source is None or source.identity is None:
+                given = given.load()
+        if isinstance(given, ModelRequest):
+            identity, lesions, blocks = (source.identity if source else None), [], given.blocks
+        else:
+            identity, lesions, blocks = (
+                given.identity,
+                list(given.active_lesions),
+                given.blocks_path,
+            )
+        return {
+            "model": identity,
+            "pretrained": given.pretrained,
+            "init_seed": None if given.pretrained else given.seed,
+            "dtype": given.dtype if isinstance(given, ModelRequest) else given.dtype_name,
+            "quantization": given.quantization,
+            "blocks": blocks,
+            "lesions": lesions,
+        }
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        details = [self.description["dtype"]]
+        details += [f"{self.description['quantization']} weights"] * bool(self.given.quantization)
+        seed = self.description["init_seed"]
+        details += [] if seed is None else [f"random weights, seed {seed}"]
+        return f"{self.given.name} ({', '.join(details)})"
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What is to be computed."""
+
+    subject: _Subject
+    conditions: Sequence[Condition]
+    benchmarks: Sequence[Benchmark]
+    front: Front | _KnownFront
+    store: CellStore
+    batch_size: int | None
+
+    def description(self, condition: Condition, benchmark: Benchmark) -> dict[str, Any]:
+        return {
+            **self.subject.description,
+            **condition.content,
+            "benchmark": benchmark.digest,
+            "prefix": [self.front.token, self.front.token_id],
+        }
+
+    def key(self, condition: Condition, benchmark: Benchmark) -> str:
+        return self.store.path(self.description(condition, benchmark)).stem
+
+    def complete(self, *, progress: bool) -> dict[str, pa.Table]:
+        """The rows of every cell, by key: those that are there, and the others computed."""
+        found: dict[str, pa.Table] = {}
+        missing: dict[str, tuple[Condition, Benchmark]] = {}
+        for condition in self.conditions:
+            for benchmark in self.benchmarks:
+                key = self.key(condition, benchmark)
+                if key in found or key in missing:
+                    continue
+                table = self.store.load(self.description(condition, benchmark))
+                if table is None:
+                    missing[key] = (condition, benchmark)
+                else:
+                    found[key] = table
+        if missing:
+            if found:
+                logger.info("%d of %d cells are there", len(found), len(found) + len(missing))
+            found |= self._compute(missing, len(found), progress=progress)
+        return found
+
+    def _compute(
+        self, missing: Mapping[str, tuple[Condition, Benchmark]], ready: int, *, progress: bool
+    ) -> dict[str, pa.Table]:
+        # All that can be wrong with the input is found before the long work.
+        total = sum(benchmark.size for _, benchmark in missing.values())
+        model = self.subject.load()
+        _prepare(model, self.conditions)
+        found: dict[str, pa.Table] = {}
+        with self._interruptible(found, ready, len(missing)), _bar(total, progress) as bar:
+            for place, (key, (condition, benchmark)) in enumerate(missing.items(), start=1):
+                bar.set_description(f"{place}/{len(missing)} {condition.words}, {benchmark.name}")
+                found[key] = self._compute_cell(model, condition, benchmark, bar)
+        return found
+
+    def _compute_cell(
+        self, model: BaseModel, condition: Condition, benchmark: Benchmark, bar: Any
+    ) -> pa.Table:
+        from lsns.lesions.ablation import lesion
+
+        state: Any = nullcontext()
+        if condition.mask is not None:
+            mode: Any = condition.mode
+            state = lesion(model, condition.mask, mode, means=condition.means)
+        before = bar.n
+        try:
+            with state:
+                rows = benchmark.run(
+                    model, prefix=self.front.asked, batch_size=self.batch_size, advance=bar.update
+                )
+        except LsnsError as error:
+            raise LsnsError(f"{benchmark.name} under {condition.words}: {error}") from error
+        bar.update(benchmark.size - (bar.n - before))
+        return self.store.save(
+            self.description(condition, benchmark),
+            rows,
+            condition.columns,
+            {"device": str(model.device), "batch_size": self.batch_size, **_versions()},
+        )
+
+    @contextmanager
+    def _interruptible(self, found: Mapping[str, Any], ready: int, missing: int) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted: {ready + len(found)} of {ready + missing} cells are kept in "
+                f"{self.store.folder}; the same command goes on from there"
+            ) from None
+
+
+@dataclass(frozen=True)
+class _KnownFront:
+    """A `scoring.Front` as an earlier run wrote it down: no tokenizer is needed."""
+
+    asked: str
+    token: str | None
+    token_id: int | None
+
+
+def _front(subject: _Subject, prefix: str, folder: Path) -> Front | _KnownFront:
+    """What the prefix means for the model's tokenizer, remembered beside the results."""
+    memo = folder / "prefixes.json"
+    model = digest_of(subject.description)
+    if isinstance(subject.given, ModelRequest):
+        known = read_json(memo).get(model, {}).get(prefix)
+        if known is not None:
+            return _KnownFront(prefix, *known)
+    from lsns.evaluation.scoring import resolve_prefix
+
+    front = resolve_prefix(subject.load().tokenizer, prefix)
+    content = read_json(memo)
+    content.setdefault(model, {})[prefix] = [front.token, front.token_id]
+    write_json(memo, content)
+    return front
+
+
+def _find(
+    subject: _Subject, spec: MaskSpec, cache_dir: str | Path | None, progress: bool
+) -> Localization:
+    return localize(
+        subject.given,
+        spec.network,
+        percentage=spec.percentage,
+        method=spec.method or "ttest",
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+
+
+def _prepare(model: BaseModel, conditions: Sequence[Condition]) -> None:
+    from lsns.evaluation.logprobs import prepare
+    from lsns.lesions.ablation import check_shape
+
+    for condition in conditions:
+        if condition.mask is not None:
+            try:
+                check_shape(model, condition.mask)
+            except LsnsError as error:
+                raise LsnsError(f"{condition.label}: {error}") from None
+    # Under a lesion it would be found out each time.
+    prepare(model)
+
+
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total, unit="text", disable=not shown, mininterval=0.5, dynamic_ncols=True
+    ) as bar:
+        # A bar that is not shown does not count.
+        yield bar if shown else _Count()
+
+
+class _Count:
+    """What a bar does, unseen."""
+
+    n = 0
+
+    def update(self, number: int = 1) -> None:
+        self.n += number
+
+    def set_description(self, text: str) -> None:
+        pass
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+
+
+def _manifest(run: _Run, targets: Sequence[Target], options: Mapping[str, Any]) -> dict[str, Any]:
+    front = run.front
+    shown = "nothing" if front.token is None else front.token
+    return {
+        "about": f"{run.subject.words}; {shown} in front of each text (--prefix {front.asked})",
+        "model": {"name": run.subject.given.name, **run.subject.description},
+        "prefix": {"asked": front.asked, "token": front.token or "", "token_id": front.token_id},
+        "options": dict(options),
+        "versions": _versions(),
+        "masks": [
+            {"label": t.label, "digest": t.mask.digest, "units": t.mask.count, **t.mask.manifest}
+            for t in targets
+        ],
+        "benchmarks": [
+            {"name": b.name, "digest": b.digest, "domain": b.domain, **b.description}
+            for b in run.benchmarks
+        ],
+        "cells": [
+            {**c.columns, "benchmark": b.name, "file": f"items/{run.key(c, b)}.parquet"}
+            for c in run.conditions
+            for b in run.benchmarks
+        ],
+    }
+
+
+def _write(study: Study, folder: Path) -> None:
+    study.to_csv(folder / "summary.csv")
+    write_json(folder / "study.json", {**study.manifest, "dissociation": study.dissociation})

@@ -1,0 +1,217 @@
+"""Item-level results to numbers: accuracy, difference to intact, rank among controls. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from lsns.errors import LsnsError
+from lsns.evaluation.benchmarks import DOMAINS, LANGUAGE, OTHER, Benchmark
+from lsns.evaluation.conditions import LEAST, Condition
+from lsns.evaluation.statistics import (
+    bootstrap_means,
+    empirical_p,
+    interval,
+    mean_over_paradigms,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Array = np.ndarray[Any, Any]
+FEW = "few controls"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What all conditions came to on one benchmark; column 0 is the intact model.
+
+    Attributes:
+        benchmark: the benchmark.
+        items: how many; of SyntaxGym, an item with all its predictions.
+        paradigms: how many.
+        point: (n_conditions,) mean over paradigms: a share correct, or nats per token.
+        samples: (resamples, n_conditions) the same of bootstrap resamples.
+    """
+
+    benchmark: Benchmark
+    items: int
+    paradigms: int
+    point: Float[Array, " n_conditions"]
+    samples: Float[Array, "resamples n_conditions"]
+
+    @property
+    def harm_sign(self) -> int:
+        """Which way is worse for the model: -1 for accuracy, 1 for surprisal."""
+        return 1 if self.benchmark.measure == "perplexity" else -1
+
+    @property
+    def differences(self) -> Float[Array, " n_conditions"]:
+        """To the intact model, on the same items; for perplexity, the log of the ratio."""
+        return self.point - self.point[0]
+
+    @property
+    def difference_samples(self) -> Float[Array, "resamples n_conditions"]:
+        """The same of the resamples, which are the same for all conditions."""
+        return self.samples - self.samples[:, :1]
+
+
+def measure_outcome(benchmark: Benchmark, tables: Sequence[pa.Table], *, resamples: int) -> Outcome:
+    """The outcome of a benchmark from its cells.
+
+    Args:
+        benchmark: the benchmark.
+        tables: a cell for each condition, the intact model first.
+        resamples: of the bootstrap.
+
+    Raises:
+        LsnsError: the cells are not of the same items.
+    """
+    names = _names(tables[0])
+    if any(_names(table) != names for table in tables[1:]):
+        raise LsnsError(f"{benchmark.name}: conditions have other items; use a new output folder")
+    values, weights = _values(benchmark, tables)
+    items, paradigms = _codes(names)
+    # Predictions of an item are not independent: an item is drawn with all of them.
+    n_items = int(items.max()) + 1
+    summed = np.zeros((n_items, len(tables)))
+    np.add.at(summed, items, values)
+    sizes = np.bincount(items, weights=weights, minlength=n_items)
+    of_item = np.zeros(n_items, dtype=np.int64)
+    of_item[items] = paradigms
+    # Draws of their own for each benchmark, the same in every study of it.
+    seed = int(benchmark.digest[:12], 16)
+    return Outcome(
+        benchmark,
+        n_items,
+        int(paradigms.max()) + 1,
+        mean_over_paradigms(summed, sizes, of_item),
+        bootstrap_means(summed, sizes, of_item, resamples=resamples, seed=seed),
+    )
+
+
+def summarize(outcome: Outcome, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+    """A row for each condition; of a lesion, where it falls among its controls."""
+    shown = np.exp if outcome.benchmark.measure == "perplexity" else np.asarray
+    value, (low, high) = shown(outcome.point), map(shown, interval(outcome.samples))
+    difference, ends = outcome.differences, interval(outcome.difference_samples)
+    rows = []
+    for place, condition in enumerate(conditions):
+        row = {
+            "benchmark": outcome.benchmark.name,
+            "domain": outcome.benchmark.domain,
+            "measure": outcome.benchmark.measure,
+            "items": outcome.items,
+            "paradigms": outcome.paradigms,
+            **condition.columns,
+            "value": float(value[place]),
+            "low": float(low[place]),
+            "high": float(high[place]),
+        }
+        if condition.kind != "intact":
+            row["difference"] = float(difference[place])
+            row["difference_low"] = float(ends[0][place])
+            row["difference_high"] = float(ends[1][place])
+        if condition.kind == "lesion":
+            row |= _among_controls(conditions, place, value, outcome.harm_sign * difference)
+        rows.append(row)
+    return rows
+
+
+def dissociate(
+    outcomes: Sequence[Outcome], conditions: Sequence[Condition]
+) -> list[dict[str, Any]]:
+    """For each lesion: its effect on language, on others, and the gap between; accuracy only.
+
+    Each side is the mean of its benchmarks' differences to intact. The gap's p is among the gaps
+    of the controls: a lesion that harms everything alike has none.
+
+    Returns:
+        Nothing unless there are benchmarks on both sides.
+    """
+    sides = {
+        side: [o for o in outcomes if o.benchmark.domain == side and o.harm_sign < 0]
+        for side in DOMAINS
+    }
+    if not all(sides.values()):
+        return []
+    point = {side: np.mean([o.differences for o in sides[side]], axis=0) for side in DOMAINS}
+    drawn = {side: np.mean([o.difference_samples for o in sides[side]], axis=0) for side in DOMAINS}
+    point["gap"], drawn["gap"] = point[LANGUAGE] - point[OTHER], drawn[LANGUAGE] - drawn[OTHER]
+    ends = {side: interval(samples) for side, samples in drawn.items()}
+    rows = []
+    for place, condition in enumerate(conditions):
+        if condition.kind != "lesion":
+            continue
+        row = dict(condition.columns)
+        for side in (*DOMAINS, "gap"):
+            row[side] = float(point[side][place])
+            row[f"{side}_low"], row[f"{side}_high"] = (float(end[place]) for end in ends[side])
+        rows.append(row | _among_controls(conditions, place, point["gap"], -point["gap"]))
+    return rows
+
+
+def controls_of(conditions: Sequence[Condition], place: int) -> dict[str, list[int]]:
+    """The places of a lesion's controls, by their kind."""
+    lesion = conditions[place]
+    found: dict[str, list[int]] = {}
+    for other, condition in enumerate(conditions):
+        same = (condition.label, condition.mode) == (lesion.label, lesion.mode)
+        if condition.kind == "control" and same:
+            found.setdefault(condition.control, []).append(other)
+    return found
+
+
+def _among_controls(
+    conditions: Sequence[Condition], place: int, value: Array, harm: Array
+) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for kind, places in controls_of(conditions, place).items():
+        digests = {mask.digest for p in places if (mask := conditions[p].mask) is not None}
+        row[f"{kind}_n"], row[f"{kind}_distinct"] = len(places), len(digests)
+        row[f"{kind}_mean"] = float(np.mean(value[places]))
+        row[f"{kind}_min"] = float(np.min(value[places]))
+        row[f"{kind}_max"] = float(np.max(value[places]))
+        # The least selective units are one mask, not a draw from a distribution.
+        if kind != LEAST:
+            rank = empirical_p(float(harm[place]), harm[places].tolist())
+            few = rank.few or len(digests) < rank.n
+            row[f"{kind}_p"] = rank.p
+            row[f"{kind}_note"] = _note(rank.few, rank.n, len(digests)) if few else ""
+    return row
+
+
+def _note(few: bool, n: int, distinct: int) -> str:
+    repeated = f"only {distinct} distinct" if distinct < n else ""
+    return ", ".join(part for part in (FEW if few else "", repeated) if part)
+
+
+def _names(table: pa.Table) -> list[tuple[str, str, int | None]]:
+    columns = (table.column(name).to_pylist() for name in ("paradigm", "item", "prediction"))
+    return list(zip(*columns, strict=True))
+
+
+def _codes(
+    names: Sequence[tuple[str, str, int | None]],
+) -> tuple[Int[Array, " n_rows"], Int[Array, " n_rows"]]:
+    """For each row its item and its paradigm, numbered by their names, in any order of rows."""
+    items = sorted({(paradigm, item) for paradigm, item, _ in names})
+    paradigms = sorted({paradigm for paradigm, _ in items})
+    item_number = {name: number for number, name in enumerate(items)}
+    paradigm_number = {name: number for number, name in enumerate(paradigms)}
+    return (
+        np.array([item_number[paradigm, item] for paradigm, item, _ in names]),
+        np.array([paradigm_number[paradigm] for paradigm, _, _ in names]),
+    )
+
+
+def _values(benchmark: Benchmark, tables: Sequence[pa.Table]) -> tuple[Array, Array]:
+    if benchmark.measure == "perplexity":
+        values = np.stack([-table.column("logp").to_numpy() for table in tables], axis=1)
+        return values, tables[0].column("n_tokens").to_numpy().astype(np.float64)
+    values = np.stack([table.column("score").to_numpy() for table in tables], axis=1)
+    return values, np.ones(len(values))

@@ -1,0 +1,126 @@
+"""Masks by name, and the conditions that they are evaluated under."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lsns import Contrast, LsnsError, UnitMask, localize
+from lsns.evaluation.conditions import (
+    MaskSpec,
+    least_selective,
+    make_conditions,
+    make_targets,
+    parse_spec,
+)
+from tests.tiny import TEXTS, make_model
+
+CONTRAST = Contrast(name="tiny", positive=tuple(TEXTS[:2]), negative=tuple(TEXTS[2:]))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return localize(make_model(), CONTRAST, num_units=4, cache_dir=tmp_path_factory.mktemp("c"))
+
+
+def never(spec):
+    raise AssertionError(spec)
+
+
+def conditions(masks, controls=None, seeds=2, modes=("zero",)):
+    return make_conditions(make_targets(masks, never), controls=controls, seeds=seeds, modes=modes)
+
+
+def a_mask():
+    units = np.zeros((3, 16), dtype=bool)
+    units[1, [2, 5]] = True
+    return UnitMask(units)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("language@1", MaskSpec("language", 1.0, None)),
+        ("multiple-demand@0.125", MaskSpec("multiple-demand", 0.125, None)),
+        ("language@0.5:nmd", MaskSpec("language", 0.5, "nmd")),
+        ("language@1:mine.py:Mine", MaskSpec("language", 1.0, "mine.py:Mine")),
+    ],
+)
+def test_specs(text, expected):
+    assert parse_spec(text) == expected
+
+
+@pytest.mark.parametrize("text", ["language", "nothing.npy", "language@", "language@1.2.3", "@1"])
+def test_what_is_no_mask(text):
+    with pytest.raises(LsnsError, match="mask"):
+        parse_spec(text)
+
+
+def test_all_conditions(found):
+    made = conditions([found], modes=("zero", "mean"))
+    assert [c.kind for c in made] == ["intact", *["lesion", *["control"] * 7] * 2]
+    kinds = [(c.control, c.seed) for c in made[2:9]]
+    drawn = [(k, s) for k in ("uniform", "layer", "magnitude") for s in (42, 43)]
+    assert kinds == [*drawn, ("least", None)]
+    for condition in made[2:]:
+        if condition.kind == "control":
+            assert condition.mask.count == found.mask.count
+            assert not (condition.mask.units & found.mask.units).any()
+    assert made[1].means is None
+    np.testing.assert_array_equal(made[9].means, found.means)
+    assert made[1].content != made[9].content
+
+
+def test_one_more_seed_adds_one_mask_of_each_kind(found):
+    fewer = [c.content for c in conditions([found], seeds=2)]
+    more = [c.content for c in conditions([found], seeds=3)]
+    assert all(content in more for content in fewer)
+    assert len(more) == len(fewer) + 3
+
+
+def test_least_are_the_lowest_scores(found):
+    least = least_selective(found)
+    free = np.sort(found.scores[~found.mask.units])
+    np.testing.assert_array_equal(np.sort(found.scores[least.units]), free[: found.mask.count])
+    assert least.digest == least_selective(found).digest
+    assert least.manifest["control"] == {"kind": "least", "of": found.mask.digest}
+
+
+def test_least_in_every_layer_for_a_mask_by_layer(tmp_path):
+    by_layer = localize(make_model(), CONTRAST, method="nmd", percentage=20, cache_dir=tmp_path)
+    np.testing.assert_array_equal(least_selective(by_layer).per_layer, by_layer.mask.per_layer)
+
+
+def test_a_mask_twice_is_there_once_and_others_have_names_of_their_own(tmp_path, found):
+    path = a_mask().save(tmp_path / "mine.npy")
+    targets = make_targets([path, str(path), a_mask(), found, found], never)
+    assert [t.label for t in targets] == ["mine", f"mask {a_mask().digest[:8]}", "tiny@4 units"]
+    assert targets[0].percentage == pytest.approx(100 * 2 / 48)
+
+
+def test_a_mask_alone_has_the_controls_that_need_nothing_else():
+    assert {c.control for c in conditions([a_mask()])} == {"", "uniform", "layer"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"controls": ["magnitude"]}, "control 'magnitude' needs to know more"),
+        ({"controls": ["least"]}, "control 'least' needs to know more"),
+        ({"controls": ["wrong"]}, "no control 'wrong'; use one of uniform, layer"),
+        ({"modes": ["mean"]}, "mode mean needs the units' mean activations"),
+        ({"modes": ["half"]}, "no mode 'half'"),
+        ({"modes": []}, "no mode"),
+        ({"seeds": 0}, "seeds must be at least 1; got 0"),
+    ],
+)
+def test_what_cannot_be_done(changes, message):
+    with pytest.raises(LsnsError, match=message):
+        conditions([a_mask()], **changes)
+
+
+def test_no_mask_and_an_empty_one():
+    with pytest.raises(LsnsError, match="no mask to evaluate"):
+        make_targets([], never)
+    with pytest.raises(LsnsError, match="selects no unit"):
+        make_targets([UnitMask(np.zeros((3, 16), dtype=bool))], never)

@@ -1,0 +1,103 @@
+"""`lsns evaluate` as its user types it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lsns import UnitMask
+from lsns.cli import run
+from tests.evaluation.test_study import write_pairs
+from tests.tiny import make_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "model"
+    tiny = make_model()
+    tiny.model.save_pretrained(path)
+    tiny.tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def lsns(folder, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "pairs.jsonl", ["one", "two"], 3)
+
+    def command(*arguments: str) -> int:
+        return run(
+            ["evaluate", "--model-name", str(folder), "--cache-dir", str(cache),
+             "--resamples", "20", *arguments]
+        )  # fmt: skip
+
+    return command
+
+
+def rows():
+    with Path("results/summary.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_dose_sweep_with_controls(lsns, capsys):
+    options = "--percentage 5,10 --controls uniform,layer,magnitude,least --seeds 2 --limit 2"
+    assert lsns(*options.split(), "--mode", "zero,mean", "--benchmark", "blimp:pairs.jsonl") == 0
+    found = rows()
+    assert len(found) == 1 + 2 * 2 * 8
+    assert {row["target"] for row in found} == {"", "language@5", "language@10"}
+    assert {row["items"] for row in found} == {"4"}
+    printed = capsys.readouterr().out
+    assert "<eos> in front of each text (--prefix auto)" in printed
+    assert "wrote results/summary.csv" in printed
+
+
+def test_masks_by_name_and_file(lsns):
+    units = np.zeros((3, 16), dtype=bool)
+    units[1, 3] = True
+    UnitMask(units).save("mine.npy")
+    assert lsns(
+        "--mask", "mine.npy", "--mask", "language@10:nmd", "--seeds", "1", "--prefix", "none",
+        "--benchmark", "other=blimp:pairs.jsonl", "--controls", "none",
+    ) == 0  # fmt: skip
+    assert [row["target"] for row in rows()] == ["", "mine", "language@10:nmd"]
+    assert {(row["prefix"], row["domain"]) for row in rows()} == {("", "other")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--benchmark wrong", "no benchmark 'wrong'"),
+        ("--benchmark blimp:nowhere", "no file or folder nowhere"),
+        ("--percentage 5,x", "percentage 'x' is not a number"),
+        ("--percentage 5 --controls both", "no control 'both'"),
+        ("--percentage 5 --mode half", "no mode 'half'"),
+        ("--percentage 5 --seeds 0", "seeds must be at least 1; got 0"),
+        ("--percentage 5 --limit 0", "limit must be at least 1; got 0"),
+        ("--percentage 5 --prefix cls", "no token for prefix 'cls'"),
+        ("--mask nothing.npy", "no mask 'nothing.npy'"),
+        ("--mask mine.npy --mode mean", "mode mean needs"),
+        ("--mask mine.npy --controls least", "control 'least' needs to know more"),
+        ("--mask small.npy", "small: the mask is for 2 blocks x 16 units, model has 3 x 16"),
+        ("--mask pairs.jsonl", "pairs.jsonl"),
+    ],
+)
+def test_one_line_and_exit_2(lsns, capsys, arguments, message):
+    for name, shape in (("mine", (3, 16)), ("small", (2, 16))):
+        units = np.zeros(shape, dtype=bool)
+        units[0, 0] = True
+        UnitMask(units).save(f"{name}.npy")
+    given = arguments.split()
+    given += [] if "--benchmark" in given else ["--benchmark", "blimp:pairs.jsonl"]
+    assert lsns(*given) == 2
+    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    said = [line for line in lines if line.startswith("lsns: ")]
+    assert len(said) == 1
+    assert message in said[0]
