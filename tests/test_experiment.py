@@ -61,3 +61,12 @@ def test_a_localization_in_words(found):
     assert [int(count) for _, count, *_ in bars] == found.mask.per_layer.tolist()
     significant = int((found.p_values < 0.05).sum())
     assert f"p < 0.05  {significant} units (adjusted over all units)" in lines
+
+
+def test_control_characters_of_a_model_do_not_reach_the_terminal():
+    from lsns.experiment import Continuation
+
+    text = describe_continuations("x", [Continuation("intact", "a\x1b[31m\x07b\nc", None)])
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "b c" in text

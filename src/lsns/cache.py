@@ -122,7 +122,7 @@ def remembered_sha256(path: Path) -> str:
         # Only a memory: without it the file is hashed again.
         with suppress(LsnsError):
             write_json(memo, known)
-    return known["sha256"]
+    return str(known["sha256"])
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -325,7 +325,7 @@ def measure(
         progress: see `localize`.
         analyzer: checked against the model's shape before the model runs.
     """
-    protocol = {
+    protocol: dict[str, Any] = {
         "pooling": parse_pooling(pooling or contrast.pooling),
         "max_tokens": contrast.max_tokens if max_tokens is UNSET else max_tokens,
         "special_tokens": "as the tokenizer adds them",

@@ -197,7 +197,11 @@ def make_conditions(
         masks = list(_control_masks(target, controls, chosen))
         for mode in dict.fromkeys(modes):
             means = _means(target, mode)
-            shared = {"label": target.label, "percentage": target.percentage, "mode": mode}
+            shared: dict[str, Any] = {
+                "label": target.label,
+                "percentage": target.percentage,
+                "mode": mode,
+            }
             conditions.append(Condition("lesion", mask=target.mask, means=means, **shared))
             conditions += [
                 Condition("control", mask=mask, control=kind, seed=seed, means=means, **shared)

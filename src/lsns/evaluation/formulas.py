@@ -120,7 +120,8 @@ def _value(formula: Formula, surprisals: Mapping[tuple[str, int], float]) -> flo
             return bool(left and right)
         case "|":
             return bool(left or right)
-    return abs(left - right) <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * abs(right)
+        case _:
+            return abs(left - right) <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * abs(right)
 
 
 def _region(region: Region, surprisals: Mapping[tuple[str, int], float]) -> float:

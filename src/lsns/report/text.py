@@ -65,11 +65,17 @@ def _side_by_side(continuations: Sequence[Continuation]) -> str:
     width = (LINE_WIDTH - 3 * (len(continuations) - 1)) // len(continuations)
     heads = [textwrap.wrap(item.condition, width) for item in continuations]
     texts = [
-        textwrap.wrap(" ".join(item.text.split()) or "(nothing: the text ends here)", width)
+        textwrap.wrap(_printable(item.text) or "(nothing: the text ends here)", width)
         for item in continuations
     ]
     rule = "-+-".join("-" * width for _ in continuations)
     return "\n".join([*_rows(heads, width), rule, *_rows(texts, width)])
+
+
+def _printable(text: str) -> str:
+    """One line without control characters: a lesioned model may write any, escape codes too."""
+    line = " ".join(text.split())
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
 def _rows(columns: Sequence[Sequence[str]], width: int) -> list[str]:
