@@ -88,11 +88,9 @@ class ExtractionOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class LocalizationOptions(ExtractionOptions):
-    """Which units."""
+class SelectionOptions(ExtractionOptions):
+    """Which units, but for how many percent."""
 
-    percentage: float | None = None
-    """Percent of all units, rounded down; default 1 (nmd: 0.5 of each layer)."""
     num_units: int | None = None
     """A number of units instead of a percentage."""
     localize_range: str = "100-100"
@@ -101,6 +99,15 @@ class LocalizationOptions(ExtractionOptions):
     """The same number of units in every layer (nmd's default), or over all layers."""
     method: str = "ttest"
     """How units are scored: ttest, ttest-signed, nmd, mean, or module:Class for your own."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LocalizationOptions(SelectionOptions):
+    """Which units."""
+
+    percentage: float | None = None
+    """Percent of all units, rounded down; default 1 (nmd: 0.5 of each layer)."""
 
 
 @app.command
@@ -292,33 +299,11 @@ def demo(
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class EvaluationUnits:
+class EvaluationUnits(SelectionOptions):
     """Which units; several percentages are a dose sweep."""
 
     percentage: str | None = None
     """Percent of all units, as in 1 or 0.125,0.25,0.5,1,2,5; default 1 (nmd: 0.5 per layer)."""
-    num_units: int | None = None
-    """A number of units instead of a percentage."""
-    localize_range: str = "100-100"
-    """100-100 highest, 0-0 lowest, x-y a random draw between those percentiles of the score."""
-    per_layer: Annotated[bool | None, Parameter(negative="--global")] = None
-    """The same number of units in every layer (nmd's default), or over all layers."""
-    method: str = "ttest"
-    """How units are scored: ttest, ttest-signed, nmd, mean, or module:Class for your own."""
-    pooling: Pooling | None = None
-    """How a text's tokens become one vector; default: the network's protocol."""
-    max_tokens: int | None = None
-    """Cut texts to their first tokens; 0: whole; default: the network's protocol."""
-    stimuli: str | None = None
-    """A folder of langloc CSVs, or a CSV, TSV or JSONL file with text, condition, group."""
-    seed: int = 42
-    """Of a random draw of units, and of the weights of an untrained model."""
-    batch_size: int | None = None
-    """Texts per forward pass; results do not depend on it."""
-    cache_dir: str | None = None
-    """Where localizations are kept; default LOC_CACHE, else cache."""
-    overwrite: Annotated[bool, Parameter(negative="")] = False
-    """Localize again even if activations are cached."""
 
 
 @app.command
