@@ -67,6 +67,27 @@ def test_t_and_p_are_scipys(published):
     )
 
 
+def test_the_other_methods_are_numpys_and_scipys_on_real_activations(published, langloc):
+    found, cache = published
+    rows = np.asarray(found.measurement.activations()).astype(float)
+    positive, negative = rows[:240], rows[240:]
+    difference = positive.mean(0) - negative.mean(0)
+    expected = {
+        "ttest-signed": ttest_ind(positive, negative, axis=0, equal_var=False).statistic,
+        "mean": np.abs(positive).mean(0) - np.abs(negative).mean(0),
+        "nmd": np.abs(difference),
+    }
+    for method, scores in expected.items():
+        other = lsns.localize("smollm2-135m", langloc, method=method, percentage=1, cache_dir=cache)
+        np.testing.assert_allclose(other.scores, scores, rtol=1e-7, atol=1e-9)
+        if method == "nmd":
+            chosen = [set(np.argsort(-row)[:5]) for row in scores]
+            assert [set(np.flatnonzero(row)) for row in other.mask.units] == chosen
+        else:
+            chosen = set(np.argsort(-scores.ravel())[:172])
+            assert set(np.flatnonzero(other.mask.units)) == chosen
+
+
 def test_the_cached_activations_are_those_of_extract(published, bundled, langloc):
     found, _ = published
     contrast = lsns.load_contrast(langloc)
