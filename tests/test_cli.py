@@ -103,7 +103,7 @@ def test_the_command_and_the_script_are_the_same_code(folder, tmp_path):
     assert by_script.stdout == by_command.stdout
 
 
-@pytest.mark.parametrize("control", ["uniform", "layer", "magnitude"])
+@pytest.mark.parametrize("control", ["uniform", "layer", "magnitude", "outliers"])
 @pytest.mark.parametrize("mode", ["zero", "mean"])
 def test_conditions_side_by_side(folder, here, capsys, control, mode):
     code = run(
@@ -147,6 +147,22 @@ def test_untrained_and_other_methods_do_not_overwrite(folder, here):
     assert len(list(here.glob("cache/*_pvalues.npy"))) == 4
 
 
+def test_without_outliers_units_files_and_controls_are_others(folder, here, capsys):
+    own = ["--model-name", str(folder), "--percentage", "20", "--outlier-threshold", "1.1"]
+    assert run(["localize", *own]) == 0
+    assert run(["localize", *own, "--exclude-outliers"]) == 0
+    usual, without = capsys.readouterr().out.split("model     ")[1:]
+    assert "(over 1.1 times the layer's median): a lesion may show these" in usual
+    assert "outliers  none selected: all " in without
+    assert "are excluded (mean |activation| over 1.1 times the layer's median)" in without
+    assert "9 units: 20% over all layers" in without
+    assert len(list(here.glob("cache/*_perc=20.0_*excludeoutliers=1.1.npy"))) == 1
+    assert len(list(here.glob("cache/*_perc=20.0_*.npy"))) == 2
+    prompt = ["--prompt", "the cat", "--network", "language", "random"]
+    assert run(["lesion", *own, *prompt, "--exclude-outliers"]) == 0
+    assert "language: 9 of 48" in capsys.readouterr().out
+
+
 BAD = [
     (["--percentage", "0"], "percentage must be above 0 and at most 100; got 0.0"),
     (["--percentage", "-1"], "got -1.0"),
@@ -157,6 +173,11 @@ BAD = [
     (["--num-units", "100"], "between 1 and 48"),
     (["--localize-range", "90-80"], "'90-80' is not possible"),
     (["--localize-range", "99-100", "--percentage", "50"], "widen the range"),
+    (["--outlier-threshold", "0"], "outlier-threshold must be a number above 0; got 0.0"),
+    (
+        ["--percentage", "5", "--exclude-outliers", "--outlier-threshold", "0.01"],
+        "may be selected (48 are excluded); ask for fewer",
+    ),
     (["--device", "cuda:9"], "device 'cuda:9' is not there; found: cpu"),
     (["--device", "toaster"], "device 'toaster' is not there"),
     (["--stimuli", "nowhere"], "no stimuli 'nowhere'"),

@@ -167,6 +167,9 @@ BAD = [
     ("analysis:\n  method: ttset", "found the text 'ttset'; did you mean ttest?"),
     ("analysis:\n  pooling: lsat-token", "did you mean last-token?"),
     ("analysis:\n  localize_range: 90-80", "START-END"),
+    ("analysis:\n  exclude_outliers: 1", "analysis.exclude_outliers wants true or false; found 1"),
+    ("analysis:\n  outlier_threshold: 0", "analysis.outlier_threshold wants a number above 0"),
+    ("lesion:\n  control: outlier", "did you mean outliers?"),
     ("analysis:\n  per_layer: 1", "wants true or false, or null; found 1"),
     (
         "analysis:\n  percentage: 5\n  num_units: 3",
@@ -351,6 +354,24 @@ def test_prompts_are_continued_under_each_condition(here, capsys):
     # A run without prompts into the same folder does not leave these standing as its own.
     assert run(["run", "my.yaml"]) == 0
     assert {path.name for path in Path("out").iterdir()} == ALWAYS
+
+
+def test_a_run_without_outliers(here, capsys):
+    keys = ["analysis.exclude_outliers=true", "analysis.outlier_threshold=1.2"]
+    prompts = ["prompts=[the cat]", "lesion.conditions=[random]", "generation.max_new_tokens=2"]
+    overrides = [word for key in (*keys, *prompts) for word in ("--set", key)]
+    assert run(["run", "my.yaml", *overrides]) == 0
+    assert "outliers  none selected: all " in capsys.readouterr().out
+    expected = localize(
+        "tiny", "mine.csv", percentage=10, exclude_outliers=True, outlier_threshold=1.2,
+        cache_dir="kept",
+    )  # fmt: skip
+    assert expected.outlier_units.any()
+    assert UnitMask.load(f"out/{MASK}_excludeoutliers=1.2.npy").digest == expected.mask.digest
+    resolved = ExperimentConfig.from_yaml("out/config.yaml").analysis
+    assert (resolved.exclude_outliers, resolved.outlier_threshold) == (True, 1.2)
+    (control,) = json.loads(Path("out/continuations.json").read_text())["prompts"][0]["conditions"]
+    assert control["lesion"]["control"]["barred"] == expected.outlier_units.sum()
 
 
 def test_a_run_is_what_localize_finds(here):

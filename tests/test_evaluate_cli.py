@@ -59,6 +59,22 @@ def test_a_dose_sweep_with_controls(lsns, capsys):
     assert "wrote results/summary.csv" in printed
 
 
+def test_a_mask_split_into_its_outliers_and_the_rest(lsns, capsys, caplog):
+    options = "--percentage 20 --outlier-threshold 1.1 --split-outliers --seeds 2"
+    assert lsns(*options.split(), "--benchmark", "blimp:pairs.jsonl") == 0
+    whole = ["language@20", "language@20 outliers", "language@20 rest"]
+    lesions = [row for row in rows() if row["condition"] == "lesion"]
+    assert [row["target"] for row in lesions] == whole
+    sizes = [int(row["outlier_units"]) for row in lesions]
+    assert sizes[0] == sizes[1] == int(lesions[1]["units"])
+    assert sizes[2] == 0
+    assert {row["outlier_units"] for row in rows() if row["target"] == whole[2]} == {"0"}
+    assert "as many outliers" in capsys.readouterr().out
+    assert lsns(*options.split(), "--exclude-outliers", "--benchmark", "blimp:pairs.jsonl") == 0
+    assert {row["target"] for row in rows()} == {"", "language@20 without outliers"}
+    assert "is not split: none of its units are outliers" in caplog.text
+
+
 def test_masks_by_name_and_file(lsns):
     units = np.zeros((3, 16), dtype=bool)
     units[1, 3] = True
@@ -78,6 +94,7 @@ def test_masks_by_name_and_file(lsns):
         ("--benchmark blimp:nowhere", "no file or folder nowhere"),
         ("--percentage 5,x", "percentage 'x' is not a number"),
         ("--percentage 5 --controls both", "no control 'both'"),
+        ("--mask mine.npy --controls outliers", "control 'outliers' needs to know more"),
         ("--percentage 5 --mode half", "no mode 'half'"),
         ("--percentage 5 --seeds 0", "seeds must be at least 1; got 0"),
         ("--percentage 5 --limit 0", "limit must be at least 1; got 0"),

@@ -39,6 +39,25 @@ def test_each_condition_is_what_it_says(tiny_model, found):
     assert "uniform, seed 1" in random.condition
 
 
+@pytest.mark.parametrize("control", ["uniform", "layer", "magnitude", "outliers"])
+@pytest.mark.parametrize("exclude", [False, True])
+def test_controls_of_a_mask_without_outliers_have_none(tiny_model, tmp_path, control, exclude):
+    contrast = lsns.Contrast("own", tuple(TEXTS[:2]), tuple(TEXTS[2:]))
+    found = lsns.localize(
+        tiny_model, contrast, percentage=20, cache_dir=tmp_path, outlier_threshold=1.2,
+        exclude_outliers=exclude,
+    )  # fmt: skip
+    (got,) = continue_under_lesions(
+        tiny_model, "the cat", ["random"], find=lambda _: found, control=control
+    )
+    assert got.mask.count == 9
+    assert found.outlier_units.sum() == 16
+    if exclude:
+        assert not (got.mask.units & found.outlier_units).any()
+    elif control == "outliers":
+        assert (got.mask.units & found.outlier_units).sum() == found.outliers.sum() == 6
+
+
 def test_an_intact_model_needs_no_localization(tiny_model):
     got = continue_under_lesions(tiny_model, "the cat", ["none"], find=lambda _: pytest.fail("ran"))
     assert got[0].condition == "intact"
@@ -61,6 +80,23 @@ def test_a_localization_in_words(found):
     assert [int(count) for _, count, *_ in bars] == found.mask.per_layer.tolist()
     significant = int((found.p_values < 0.05).sum())
     assert f"p < 0.05  {significant} units (adjusted over all units)" in lines
+
+
+def test_the_line_of_outliers(tiny_model, tmp_path):
+    contrast = lsns.Contrast("own", tuple(TEXTS[:2]), tuple(TEXTS[2:]))
+
+    def line(**options):
+        found = lsns.localize(tiny_model, contrast, percentage=20, cache_dir=tmp_path, **options)
+        return next(x for x in describe_localization(found).splitlines() if "outliers " in x)
+
+    over = "the layer's median)"
+    assert line() == f"outliers  none selected (mean |activation| over 10 times {over}"
+    some = line(outlier_threshold=1.2)
+    assert some.startswith("outliers  6 of the selected units, with ")
+    assert f"(over 1.2 times {over}: a lesion may show these, not a network" in some
+    assert line(outlier_threshold=1.2, exclude_outliers=True) == (
+        f"outliers  none selected: all 16 are excluded (mean |activation| over 1.2 times {over}"
+    )
 
 
 def test_control_characters_of_a_model_do_not_reach_the_terminal():

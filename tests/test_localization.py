@@ -16,7 +16,7 @@ import pytest
 from scipy.stats import false_discovery_control, ttest_ind
 
 import lsns
-from lsns.localization import fold_of_items, measure
+from lsns.measurement import fold_of_items, measure
 from lsns.models.factory import ModelRequest
 from tests.tiny import make_model
 
@@ -54,6 +54,23 @@ def test_published_protocol_on_the_real_model(published):
     assert found.manifest["selection"]["weakest_t"] == pytest.approx(8.672, abs=5e-4)
     assert found.t_values.max() == pytest.approx(27.35, abs=5e-3)
     assert int(found.outliers.sum()) == 17
+
+
+def test_without_outliers_the_real_mask_has_as_many_units_and_keeps_the_others(published, langloc):
+    found, cache = published
+    without = lsns.localize(
+        "smollm2-135m", langloc, percentage=1, cache_dir=cache, exclude_outliers=True
+    )
+    magnitudes = np.abs(np.asarray(found.measurement.activations()).astype(float)).mean(axis=0)
+    outliers = magnitudes > 10 * np.median(magnitudes, axis=1, keepdims=True)
+    assert np.array_equal(found.outlier_units, outliers)
+    assert without.mask.count == 172
+    assert not (without.mask.units & outliers).any()
+    kept = found.mask.units & ~outliers
+    assert kept.sum() == 155
+    assert (without.mask.units & kept).sum() == 155
+    ranked = np.argsort(-np.where(outliers, -np.inf, found.scores).ravel())[:172]
+    assert set(np.flatnonzero(without.mask.units)) == set(ranked)
 
 
 def test_t_and_p_are_scipys(published):
@@ -286,7 +303,7 @@ def chunks_of_ten(tokens):
 
 def test_above_the_limit_only_the_moments_are_kept(tiny_model, contrast, tmp_path, monkeypatch):
     whole = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "a")
-    monkeypatch.setattr("lsns.localization.ACTIVATIONS_LIMIT_BYTES", 10)
+    monkeypatch.setattr("lsns.measurement.ACTIVATIONS_LIMIT_BYTES", 10)
     found = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "b")
     assert found.measurement.activations() is None
     assert found.scores.tobytes() == whole.scores.tobytes()
@@ -397,6 +414,72 @@ def test_replacing_another_runs_file_is_said(tiny_model, contrast, tmp_path, cap
     ],
 )
 def test_options_that_cannot_be_used_are_refused(tiny_model, contrast, tmp_path, options, message):
+    with pytest.raises(lsns.LsnsError, match=message) as caught:
+        lsns.localize(tiny_model, contrast, cache_dir=tmp_path, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["ttest", "ttest-signed", "nmd", "mean"])
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"percentage": 20},
+        {"num_units": 10, "per_layer": True},
+        {"percentage": 20, "localize_range": "0-0"},
+        {"percentage": 20, "localize_range": "10-90", "seed": 3},
+    ],
+)
+def test_outliers_are_excluded_and_the_number_of_units_stays(
+    tiny_model, contrast, tmp_path, method, selection
+):
+    options = {"method": method, "outlier_threshold": 1.2, "cache_dir": tmp_path, **selection}
+    usual = lsns.localize(tiny_model, contrast, **options)
+    without = lsns.localize(tiny_model, contrast, exclude_outliers=True, **options)
+    magnitudes = np.abs(lsns.extract(tiny_model, contrast.texts)).mean(axis=0)
+    outliers = magnitudes > 1.2 * np.median(magnitudes, axis=1, keepdims=True)
+    assert outliers.sum() == 4
+    for found in (usual, without):
+        assert np.array_equal(found.outlier_units, outliers)
+        assert np.array_equal(found.outliers, outliers & found.mask.units)
+    assert without.mask.count == usual.mask.count
+    assert not without.outliers.any()
+    if selection.get("per_layer"):
+        assert without.mask.per_layer.tolist() == [4, 3, 3]
+    assert np.array_equal(without.scores, usual.scores)
+
+
+def test_the_manifest_and_the_files_say_that_outliers_were_excluded(tiny_model, contrast, tmp_path):
+    options = {"percentage": 20, "cache_dir": tmp_path}
+    usual = lsns.localize(tiny_model, contrast, outlier_threshold=1.2, **options)
+    assert usual.manifest["selection"]["exclude_outliers"] is False
+    assert "outlier_threshold" not in usual.manifest["selection"]
+    assert usual.barred is None
+    names = [path.name for path in usual.save(tmp_path)]
+    for threshold in (1.2, 5):
+        without = lsns.localize(
+            tiny_model, contrast, exclude_outliers=True, outlier_threshold=threshold, **options
+        )
+        selection = without.manifest["selection"]
+        assert selection["exclude_outliers"] is True
+        assert selection["outlier_threshold"] == threshold
+        assert np.array_equal(without.barred, without.outlier_units)
+        names += [path.name for path in without.save(tmp_path)]
+        assert lsns.UnitMask.load(tmp_path / names[-2]).manifest["selection"] == selection
+    assert len(set(names)) == 6
+    assert names[2].endswith("_pretrained=True_excludeoutliers=1.2.npy")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"percentage": 100}, "48 units of the model were asked for and only 44 may be selected"),
+        ({"method": "nmd", "percentage": 95}, "15 units of layer 0 .* only 14 may be"),
+        ({"percentage": 1, "outlier_threshold": 0}, "outlier-threshold must be .* got 0"),
+        ({"percentage": 1, "outlier_threshold": float("nan")}, "outlier-threshold"),
+    ],
+)
+def test_exclusions_that_cannot_be_are_refused(tiny_model, contrast, tmp_path, options, message):
+    options = {"outlier_threshold": 1.2, "exclude_outliers": True, **options}
     with pytest.raises(lsns.LsnsError, match=message) as caught:
         lsns.localize(tiny_model, contrast, cache_dir=tmp_path, **options)
     assert "\n" not in str(caught.value)

@@ -30,6 +30,16 @@ def test_the_example_analyzer_selects_by_cohens_d(tiny_model, tmp_path):
     assert "_method=effect-size" in found.save(tmp_path)[0].name
 
 
+def test_a_method_of_ones_own_cannot_be_kept_from_outliers(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_model, "forward", lambda *_: pytest.fail("the model ran"))
+    with pytest.raises(lsns.LsnsError, match="'effect-size' selects its units itself") as caught:
+        lsns.localize(
+            tiny_model, CONTRAST, method=EFFECT_SIZE, percentage=20, cache_dir=tmp_path,
+            exclude_outliers=True,
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)
+
+
 def test_a_module_of_the_current_folder(tiny_model, tmp_path, monkeypatch):
     (tmp_path / "my_methods.py").write_text(
         "from lsns import BaseAnalyzer\n"
@@ -91,7 +101,7 @@ def test_methods_that_do_not_work(tiny_model, tmp_path, monkeypatch, method, mes
 
 
 def test_moments_are_not_enough_for_a_method_of_ones_own(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr("lsns.localization.ACTIVATIONS_LIMIT_BYTES", 1)
+    monkeypatch.setattr("lsns.measurement.ACTIVATIONS_LIMIT_BYTES", 1)
     with pytest.raises(lsns.LsnsError, match="needs single activations"):
         lsns.localize(tiny_model, CONTRAST, method=EFFECT_SIZE, percentage=20, cache_dir=tmp_path)
 

@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lsns.activations import extract as extract
     from lsns.analysis import BaseAnalyzer as BaseAnalyzer
+    from lsns.audits.auditing import Audit as Audit
+    from lsns.audits.auditing import audit as audit
+    from lsns.audits.comparison import Comparison as Comparison
+    from lsns.audits.comparison import compare as compare
     from lsns.errors import LsnsError as LsnsError
     from lsns.evaluation.study import Study as Study
     from lsns.evaluation.study import evaluate as evaluate
@@ -37,6 +41,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "extract": "activations",
     "BaseAnalyzer": "analysis",
+    "Audit": "audits.auditing",
+    "audit": "audits.auditing",
+    "Comparison": "audits.comparison",
+    "compare": "audits.comparison",
     "LsnsError": "errors",
     "Study": "evaluation.study",
     "evaluate": "evaluation.study",
@@ -55,8 +63,10 @@ _HOMES = {
     "load_contrast": "stimuli.networks",
 }
 __all__ = [
+    "Audit",
     "BaseAnalyzer",
     "BaseModel",
+    "Comparison",
     "Contrast",
     "HuggingFaceModel",
     "Localization",
@@ -65,6 +75,8 @@ __all__ = [
     "Moments",
     "Study",
     "UnitMask",
+    "audit",
+    "compare",
     "control_mask",
     "evaluate",
     "extract",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,23 @@ def extract(
     return rows
 
 
+@dataclass(frozen=True)
+class ReadText:
+    """What is read of a text.
+
+    Attributes:
+        ids: the token ids that the model reads.
+        whole: how many tokens the whole text has.
+        special: how many of `ids` are special tokens, such as a BOS.
+        ends_special: whether the last of `ids` is one.
+    """
+
+    ids: list[int]
+    whole: int
+    special: int
+    ends_special: bool
+
+
 def tokenize(
     tokenizer: Any, texts: Sequence[str], *, max_tokens: int | None = None
 ) -> list[list[int]]:
@@ -66,15 +84,32 @@ def tokenize(
     Raises:
         LsnsError: a text that has no tokens.
     """
+    return [text.ids for text in read_texts(tokenizer, texts, max_tokens=max_tokens)]
+
+
+def read_texts(
+    tokenizer: Any, texts: Sequence[str], *, max_tokens: int | None = None
+) -> list[ReadText]:
+    """See `tokenize`; with what is cut and what is special."""
     encoded = tokenizer(list(texts), return_special_tokens_mask=True)
     pairs = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
-    tokens = [_cut(list(ids), list(special), max_tokens) for ids, special in pairs]
-    empty = next((index for index, ids in enumerate(tokens) if not ids), None)
+    read = [_read(list(ids), list(special), max_tokens) for ids, special in pairs]
+    empty = next((index for index, text in enumerate(read) if not text.ids), None)
     if empty is not None:
         raise LsnsError(
-            f"text {empty + 1} of {len(tokens)} ({texts[empty][:40]!r}) has no tokens; remove it"
+            f"text {empty + 1} of {len(read)} ({texts[empty][:40]!r}) has no tokens; remove it"
         )
-    return tokens
+    return read
+
+
+def _read(ids: list[int], special: list[int], max_tokens: int | None) -> ReadText:
+    flags = _cut(special, special, max_tokens)
+    return ReadText(
+        ids=_cut(ids, special, max_tokens),
+        whole=len(ids),
+        special=sum(map(bool, flags)),
+        ends_special=bool(flags and flags[-1]),
+    )
 
 
 def fill_rows(

@@ -16,6 +16,7 @@ from lsns.errors import LsnsError
 
 if TYPE_CHECKING:
     from lsns.localization import Localization
+    from lsns.mask import UnitMask
     from lsns.models.base import BaseModel
     from lsns.models.factory import ModelRequest
 
@@ -25,6 +26,10 @@ Network = Literal["language", "theory-of-mind", "multiple-demand"]
 Condition = Literal["language", "theory-of-mind", "multiple-demand", "stimuli", "random", "none"]
 Pooling = Literal["last-token", "last", "mean", "sum"]
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
+FigureKind = Literal[
+    "layers", "heatmap", "scores", "methods", "dose", "effects",
+    "reliability", "outliers", "overlap", "protocols", "profile", "recurrence",
+]  # fmt: skip
 
 app = App(
     name="lsns",
@@ -99,6 +104,10 @@ class SelectionOptions(ExtractionOptions):
     """The same number of units in every layer (nmd's default), or over all layers."""
     method: str = "ttest"
     """How units are scored: ttest, ttest-signed, nmd, mean, or module:Class for your own."""
+    exclude_outliers: Annotated[bool, Parameter(negative="")] = False
+    """Do not select outlier units; there are as many units as without it."""
+    outlier_threshold: float = 10.0
+    """How many times the median of its layer an outlier's mean |activation| exceeds."""
 
 
 @Parameter(name="*")
@@ -147,7 +156,7 @@ def lesion(
     prompt: str,
     network: Annotated[tuple[Condition, ...], Parameter(consume_multiple=True)] = (),
     control_for: Network | None = None,
-    control: Literal["uniform", "layer", "magnitude"] = "uniform",
+    control: Literal["uniform", "layer", "magnitude", "outliers"] = "uniform",
     mode: Literal["zero", "mean"] = "zero",
     max_new_tokens: int = 20,
     temperature: float | None = None,
@@ -169,7 +178,8 @@ def lesion(
     control_for
         The network that random is a control for; default as for --network.
     control
-        Units of a random control: any others, as many in each layer, or also of like magnitude.
+        Units of a random control: any others, as many in each layer, also of like magnitude, or
+        as many outliers.
     mode
         What replaces a unit: zero, or its mean activation.
     max_new_tokens
@@ -315,6 +325,7 @@ def evaluate(
     mask: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     benchmark: Annotated[tuple[str, ...], Parameter(negative="")] = ("minimal-pairs",),
     controls: str | None = None,
+    split_outliers: Annotated[bool, Parameter(negative="")] = False,
     seeds: int = 20,
     mode: str = "zero",
     prefix: str = "auto",
@@ -338,8 +349,11 @@ def evaluate(
         minimal-pairs, minimal-pairs:PATH, blimp:FOLDER, syntaxgym:FOLDER, perplexity,
         perplexity:FILE or lm-eval:TASK; other= in front counts it as not of language. Repeatable.
     controls
-        Of uniform, layer, magnitude, least, with commas, or none; default: all of them (for a
-        mask's file uniform,layer).
+        Of uniform, layer, magnitude, least, outliers, with commas, or none; default: the first
+        four (for a mask's file uniform,layer).
+    split_outliers
+        Lesion each mask three times: all, its outlier units only, the rest; each with its own
+        controls.
     seeds
         Masks drawn of each kind of control; fewer than 20 are too few for a claim.
     mode
@@ -366,6 +380,7 @@ def evaluate(
             _masks(request, base, chosen.percentage, network, mask),
             benchmark,
             controls=None if controls is None else _words(controls),
+            split_outliers=split_outliers,
             seeds=seeds,
             modes=_words(mode),
             prefix=prefix,
@@ -378,6 +393,114 @@ def evaluate(
         )
     print(study)
     print(f"\nwrote {output / 'summary.csv'}, {output / 'study.json'} and {output / 'items'}")
+
+
+@app.command
+def audit(
+    *,
+    model: ModelOptions,
+    options: LocalizationOptions | None = None,
+    network: Network | None = None,
+    study: Path | None = None,
+    overlaps: Annotated[bool, Parameter(negative="")] = False,
+    profile: Annotated[bool, Parameter(negative="")] = False,
+    halves: int = 20,
+    permutations: int = 1000,
+    alpha: float = 0.05,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Ask of a localization whether it is a network or an artefact.
+
+    Reliability on other items, selectivity on held-out ones, what chance gives, outlier
+    dimensions, confounds, the share of other protocols; with a study, what lesions say.
+
+    Parameters
+    ----------
+    model
+        Which model.
+    options
+        Which units.
+    network
+        Which network to localize; default language, or the name of the --stimuli file.
+    study
+        Folder of a study by lsns evaluate with this mask; best with --split-outliers.
+    overlaps
+        Run the model for the other poolings and cuts; what it costs is said before.
+    profile
+        Run the model for further conditions of the stimuli, such as scrambled sentences.
+    halves
+        Random halves for reliability.
+    permutations
+        Shuffles of the labels for the threshold that chance reaches.
+    alpha
+        Family-wise error rate of that threshold.
+    output
+        File for the audit as JSON.
+    """
+    from lsns.audits.auditing import AuditOptions
+    from lsns.audits.auditing import audit as examine
+    from lsns.evaluation.study import SharedRequest
+
+    options = options or LocalizationOptions()
+    chosen = AuditOptions(halves=halves, permutations=permutations, alpha=alpha)
+    with _threads(model.threads):
+        request = SharedRequest(**vars(_request(model, options)))
+        found = _localize(request, options, network)
+        result = examine(
+            found,
+            model=request,
+            study=study,
+            overlaps=overlaps,
+            profile=profile,
+            options=chosen,
+            batch_size=options.batch_size,
+            progress=True,
+        )
+    print(result)
+    if output is not None:
+        print(f"\nwrote {result.save(output)}")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class CompareModelOptions(ModelOptions):
+    """Whose masks are meant by network@percentage; not needed for files."""
+
+    model_name: str = ""
+    """smollm2-135m (bundled, needs no hub), a hub id, a local folder, or a .gguf file."""
+
+
+@app.command
+def compare(
+    *masks: str,
+    model: CompareModelOptions | None = None,
+    options: SelectionOptions | None = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Count the units that masks share, pair by pair, against chance.
+
+    Parameters
+    ----------
+    masks
+        Files of masks, or network@percentage as in language@1 or language@0.5:nmd for masks of
+        --model-name; at least two.
+    model
+        Which model.
+    options
+        Which units.
+    output
+        File for the comparison as JSON.
+    """
+    from lsns.audits.comparison import compare as compare_pairs
+    from lsns.cache import write_json
+
+    asked = model or CompareModelOptions()
+    with _threads(asked.threads):
+        result = compare_pairs(_named_masks(masks, asked, options or SelectionOptions()))
+    print(result)
+    if output is not None:
+        write_json(output, result.to_dict())
+        print(f"wrote {output}")
 
 
 @app.command(name="config")
@@ -407,6 +530,31 @@ def fetch(
 
     paths = fetch_langloc(output, notify=print)
     print(f"{name}: {len(paths)} files in {output}; use them with --stimuli {output}")
+
+
+@app.command
+def plot(
+    kind: FigureKind,
+    /,
+    *results: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Draw a figure of a finished run, fit for a paper: PNG, SVG or PDF.
+
+    Parameters
+    ----------
+    kind
+        layers, heatmap, scores, methods (T-test against NMD), dose, effects (of lesions),
+        reliability, outliers, overlap (of masks), protocols, profile, or recurrence (across
+        layers).
+    results
+        A results folder, as lsns run writes it; several for heatmap and overlap.
+    output
+        The file; its ending says the format. Default: KIND.pdf.
+    """
+    from lsns.report.figures import write_figure
+
+    print(f"wrote {write_figure(kind, results, output or Path(f'{kind}.pdf'))}")
 
 
 def main(command: str | None = None) -> None:
@@ -441,8 +589,8 @@ def _fail(message: str) -> int:
 def _localize(
     model: BaseModel | ModelRequest, options: LocalizationOptions, network: str | None
 ) -> Localization:
-    from lsns.localization import UNSET
     from lsns.localization import localize as find
+    from lsns.measurement import UNSET
     from lsns.stimuli.networks import load_contrast
 
     if options.stimuli is not None:
@@ -459,6 +607,8 @@ def _localize(
         num_units=options.num_units,
         localize_range=options.localize_range,
         per_layer=options.per_layer,
+        exclude_outliers=options.exclude_outliers,
+        outlier_threshold=options.outlier_threshold,
         pooling=options.pooling,
         max_tokens={None: UNSET, 0: None}.get(options.max_tokens, options.max_tokens),
         seed=options.seed,
@@ -492,6 +642,30 @@ def _masks(
             base, percentage=spec.percentage, method=spec.method or base.method, num_units=None
         )
         yield _localize(request, own, spec.network)
+
+
+def _named_masks(
+    texts: Sequence[str], model: ModelOptions, options: SelectionOptions
+) -> dict[str, UnitMask]:
+    """Masks by what they were asked for as: files are read, networks localized."""
+    from lsns.evaluation.conditions import parse_spec
+    from lsns.evaluation.study import SharedRequest
+    from lsns.mask import UnitMask
+
+    base = LocalizationOptions(**asdict(options))
+    request = SharedRequest(**vars(_request(model, base)))
+    named: dict[str, UnitMask] = {}
+    for text in texts:
+        spec = parse_spec(text)
+        if isinstance(spec, Path):
+            named[text] = UnitMask.load(spec)
+            continue
+        if not model.model_name:
+            raise LsnsError(f"{text} is a mask of a model; name it with --model-name")
+        method = spec.method or base.method
+        own = replace(base, percentage=spec.percentage, method=method, num_units=None)
+        named[text] = _localize(request, own, spec.network).mask
+    return named
 
 
 def _words(text: str) -> list[str]:

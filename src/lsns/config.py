@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, get_args
 import yaml
 
 from lsns.analysis import METHODS
+from lsns.analysis.outliers import THRESHOLD
 from lsns.analysis.selection import PercentileRange
 from lsns.cache import atomic
 from lsns.errors import LsnsError
@@ -271,6 +272,14 @@ class AnalysisConfig(_Section):
         _optional(_flag()),
         "the same number of units in every layer; null: the method's default (nmd: true)",
     )
+    exclude_outliers: bool = _key(
+        False, _flag(), "do not select outlier units; there are as many units as without it"
+    )
+    outlier_threshold: float = _key(
+        THRESHOLD,
+        _number(),
+        "how many times the median of its layer an outlier's mean absolute activation exceeds",
+    )
     pooling: str | None = _key(
         None,
         _optional(_pooling()),
@@ -315,7 +324,8 @@ class LesionConfig(_Section):
     control: Control = _key(  # noqa: RUF009 (a Literal)
         "uniform",
         _choice(*get_args(Control)),
-        "random units: any others, as many in each layer, or also of like magnitude",
+        "random units: any others, as many in each layer, also of like magnitude, or as many "
+        "outliers",
     )
     seeds: tuple[int, ...] = _key(
         (42,), _list_of(_integer(0, LARGEST_SEED), least=1), "one random control for each"

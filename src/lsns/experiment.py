@@ -91,7 +91,7 @@ def continue_under_lesions(
         source = None if name == "none" else localization(control_for if name == "random" else name)
         mask = None if source is None else source.mask
         if source is not None and name == "random":
-            mask = control_mask(source.mask, control, seed=drawn_with, magnitudes=source.magnitudes)
+            mask = _control(source, control, drawn_with)
         with _condition(model, mask, source, mode):
             text = model.generate(
                 prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
@@ -103,6 +103,17 @@ def continue_under_lesions(
             label += f": {mask.count} of {mask.units.size} units {REPLACED[mode]}"
         continuations.append(Continuation(label, text, mask))
     return continuations
+
+
+def _control(source: Localization, kind: Control, seed: int) -> UnitMask:
+    return control_mask(
+        source.mask,
+        kind,
+        seed=seed,
+        magnitudes=source.magnitudes,
+        barred=source.barred,
+        outliers=source.outlier_units if kind == "outliers" else None,
+    )
 
 
 def _condition(
@@ -235,6 +246,8 @@ def _localize(
         contrast,
         method=analysis.method,
         **_selection(analysis),
+        exclude_outliers=analysis.exclude_outliers,
+        outlier_threshold=analysis.outlier_threshold,
         pooling=analysis.pooling,
         max_tokens=analysis.max_tokens or None,
         cache_dir=config.cache_dir,

@@ -92,27 +92,23 @@ def welch(
     Raises:
         ValueError: fewer than 2 items in a condition.
 
-    Source: B. L. Welch's test as in `scipy.stats.ttest_ind(equal_var=False)`.
+    Source: Welch's test, as in `scipy.stats.ttest_ind(equal_var=False)`.
     """
-    if min(positive.n, negative.n) < 2:
-        raise ValueError(f"Welch's t needs 2 items per condition: {positive.n}, {negative.n}")
     # Imported here: scipy.special costs more than all the arithmetic below.
     from scipy.special import stdtr
 
-    difference = mean_difference(positive, negative, signed=signed)
-    m2_positive, m2_negative = _m2(positive, signed), _m2(negative, signed)
-    error_positive = m2_positive / (positive.n - 1) / positive.n
-    error_negative = m2_negative / (negative.n - 1) / negative.n
-    error = error_positive + error_negative
-    varies = error > 0
-    safe = np.where(varies, error, 1.0)
-    # Normalised by the larger error first: squares of very small variances underflow.
-    a, b = error_positive / safe, error_negative / safe
+    t, a, b = _t_and_errors(positive, negative, signed)
     spread = a**2 / (positive.n - 1) + b**2 / (negative.n - 1)
+    varies = spread > 0
     freedom = 1.0 / np.where(varies, spread, 1.0)
-    t = np.where(varies, difference / np.sqrt(safe), 0.0)
-    p = np.where(varies, 2.0 * stdtr(freedom, -np.abs(t)), 1.0)
-    return t, p
+    return t, np.where(varies, 2.0 * stdtr(freedom, -np.abs(t)), 1.0)
+
+
+def welch_t(
+    positive: Moments, negative: Moments, *, signed: bool = False
+) -> Float[Array, "n_layers hidden_size"]:
+    """The t of `welch` alone, for permutations, where p-values would take most of the time."""
+    return _t_and_errors(positive, negative, signed)[0]
 
 
 def mean_difference(
@@ -136,6 +132,21 @@ def adjust_p_values(p: Float[Array, "..."]) -> Float[Array, "..."]:
     adjusted = np.empty_like(flat)
     adjusted[order] = np.minimum(np.minimum.accumulate(stepped[::-1])[::-1], 1.0)
     return adjusted.reshape(p.shape)
+
+
+def _t_and_errors(positive: Moments, negative: Moments, signed: bool) -> tuple[Array, Array, Array]:
+    """t, and the share of either condition in the squared error of the difference."""
+    if min(positive.n, negative.n) < 2:
+        raise ValueError(f"Welch's t needs 2 items per condition: {positive.n}, {negative.n}")
+    difference = mean_difference(positive, negative, signed=signed)
+    error_positive = _m2(positive, signed) / (positive.n - 1) / positive.n
+    error_negative = _m2(negative, signed) / (negative.n - 1) / negative.n
+    error = error_positive + error_negative
+    varies = error > 0
+    safe = np.where(varies, error, 1.0)
+    t = np.where(varies, difference / np.sqrt(safe), 0.0)
+    # Shares rather than errors: squares of very small variances underflow.
+    return t, error_positive / safe, error_negative / safe
 
 
 def _m2(moments: Moments, signed: bool) -> Array:

@@ -129,6 +129,24 @@ def test_mean(seed: int, percentage: float, k: int) -> None:
     check_metadata(metadata, scores=difference, t=t, p=p, mask=mask)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_units_that_are_barred_are_not_selected_and_as_many_are(method: str) -> None:
+    positive, negative = activations(0)
+    barred = np.random.default_rng(5).random((N_LAYERS, HIDDEN_SIZE)) < 0.3
+    analyzer = METHODS[method]({"percentage": 10})
+    moments = Moments.of(positive), Moments.of(negative)
+    usual, metadata = analyzer.analyze_moments(*moments)
+    mask, without = analyzer.analyze_moments(*moments, barred=barred)
+    assert mask.sum() == usual.sum() == without["num_units"] == 12
+    assert not (mask & barred).any()
+    # Among the others nothing changes places.
+    scores = np.where(barred, -np.inf, metadata["scores"])
+    expected = np.stack([top(row, 4) for row in scores]) if method == "nmd" else top(scores, 12)
+    np.testing.assert_array_equal(mask, expected)
+    np.testing.assert_array_equal(without["scores"], metadata["scores"])
+    assert without["weakest_score"] == metadata["scores"][mask].min()
+
+
 def check_metadata(
     metadata: dict[str, Any], *, scores: np.ndarray, t: np.ndarray, p: np.ndarray, mask: np.ndarray
 ) -> None:

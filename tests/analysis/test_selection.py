@@ -274,3 +274,109 @@ def test_both_or_neither_are_refused() -> None:
     for given_ in ({}, {"percentage": 1.0, "num_units": 10}):
         message = refusal(lambda given_=given_: count_units(1_000, **given_))
         assert "either a percentage or a number of units" in message
+
+
+# Units that are barred.
+
+barred_too = tied.flatmap(lambda s: st.tuples(st.just(s), hnp.arrays(bool, s.shape)))
+
+
+@modest
+@given(barred_too, ranks, st.data())
+def test_of_what_is_not_barred_the_best_k(
+    both: tuple[np.ndarray, np.ndarray], where: str, data: st.DataObject
+) -> None:
+    scores, barred = both
+    k = data.draw(st.integers(1, scores.size))
+    if k > (~barred).sum():
+        message = refusal(lambda: select_units(scores, k, localize_range=where, barred=barred))
+        assert f"{k} units of the model were asked for and only {(~barred).sum()} may" in message
+        assert f"({barred.sum()} are excluded)" in message
+        return
+    mask = select_units(scores, k, localize_range=where, barred=barred)
+    places = np.flatnonzero(~barred)
+    left = best(scores.ravel()[places].tolist(), k, highest=where == "100-100")
+    assert chosen(mask) == {int(places[place]) for place in left}
+    assert mask.sum() == k
+    assert not (mask & barred).any()
+
+
+@modest
+@given(barred_too, ranks, st.data())
+def test_per_layer_the_shares_stay_and_none_is_barred(
+    both: tuple[np.ndarray, np.ndarray], where: str, data: st.DataObject
+) -> None:
+    scores, barred = both
+    k = data.draw(st.integers(1, scores.size))
+    least, more = divmod(k, len(scores))
+    shares = [least + (layer < more) for layer in range(len(scores))]
+    free = (~barred).sum(axis=1).tolist()
+    short = [layer for layer, share in enumerate(shares) if share > free[layer]]
+
+    def select() -> np.ndarray:
+        return select_units(scores, k, localize_range=where, per_layer=True, barred=barred)
+
+    if short:
+        first = short[0]
+        assert f"{shares[first]} units of layer {first} were asked for" in refusal(select)
+        return
+    mask = select()
+    assert mask.sum(axis=1).tolist() == shares
+    assert not (mask & barred).any()
+    for row, layer, out in zip(mask, scores, barred, strict=True):
+        places = np.flatnonzero(~out)
+        left = best(layer[places].tolist(), int(row.sum()), highest=where == "100-100")
+        assert chosen(row) == {int(places[place]) for place in left}
+
+
+@modest
+@given(barred_too, st.data())
+def test_a_draw_is_between_the_percentiles_of_what_is_not_barred(
+    both: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
+    scores, barred = both
+    start = data.draw(st.integers(0, 99))
+    end = data.draw(st.integers(start + 1, 100))
+    k = data.draw(st.integers(1, scores.size))
+    places = np.flatnonzero(~barred)
+    inside = places
+    if places.size:
+        free = scores.ravel()[places]
+        low, high = np.percentile(free, [start, end])
+        inside = places[(free >= low) & (free <= high)]
+
+    def select() -> np.ndarray:
+        return select_units(scores, k, localize_range=f"{start}-{end}", barred=barred)
+
+    if k > inside.size:
+        assert "ask for fewer" in refusal(select)
+        return
+    assert select().sum() == k
+    assert chosen(select()) <= set(inside.tolist())
+
+
+def test_nothing_barred_is_no_barring() -> None:
+    nothing = np.zeros(SCORES.shape, dtype=bool)
+    for where in ("100-100", "0-0", "20-60"):
+        first = select_units(SCORES, 9, localize_range=where)
+        np.testing.assert_array_equal(
+            first, select_units(SCORES, 9, localize_range=where, barred=nothing)
+        )
+
+
+def test_a_draw_with_units_barred_is_that_of_numpy() -> None:
+    barred = SCORES > 90
+    # Scores 0 to 90 are left: their upper half is 45 to 90.
+    places = [place for place in range(91) if SCORES[~barred][place] >= 45]
+    expected = np.random.RandomState(3).choice(places, 9, replace=False)
+    mask = select_units(SCORES, 9, localize_range="50-100", seed=3, barred=barred)
+    assert chosen(mask) == {int(np.flatnonzero(~barred)[place]) for place in expected}
+
+
+def test_a_draw_per_layer_with_units_barred() -> None:
+    scores = np.tile(SCORES, (3, 1))
+    barred = scores > 90
+    barred[2] = True
+    mask = select_units(scores, 2, localize_range="50-100", per_layer=True, barred=barred)
+    assert mask.sum(axis=1).tolist() == [1, 1, 0]
+    assert ((scores[mask] >= 45) & (scores[mask] <= 90)).all()

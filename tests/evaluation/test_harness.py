@@ -6,6 +6,7 @@ import json
 import random
 import sys
 from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -117,6 +118,87 @@ def test_the_digest_is_of_the_tasks_files(tmp_path, monkeypatch):
     assert parse_benchmark(f"lm-eval:{path}").digest != first
     with pytest.raises(LsnsError, match="no file /nowhere"):
         parse_benchmark("lm-eval:/nowhere/x.yaml")
+
+
+def digest(path):
+    return parse_benchmark(f"lm-eval:{path}").digest
+
+
+@pytest.fixture
+def any_version(monkeypatch):
+    monkeypatch.setattr(harness, "version", lambda name: "0.4.13")
+
+
+def test_the_digest_is_of_what_a_task_is_made_of(tmp_path, any_version):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "_template").write_text("output_type: multiple_choice\ninclude: other.yaml\n")
+    (base / "other.yaml").write_text("process_docs: !function code.utils.clean\n")
+    (base / "code").mkdir()
+    (base / "code" / "utils.py").write_text("def clean(docs):\n    return docs\n")
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"task: mine\ninclude: [{base / '_template'}]\n")
+    digests = [digest(path)]
+    for name in ("_template", "other.yaml", "code/utils.py"):
+        with (base / name).open("a") as file:
+            file.write("\n# changed\n")
+        digests.append(digest(path))
+    assert len(set(digests)) == 4
+
+
+def test_the_digest_does_not_tell_folders_apart(tmp_path, any_version):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.yaml").write_text("task: x\nprocess_docs: !function utils.f\n")
+        (tmp_path / name / "utils.py").write_text("def f(docs):\n    return docs\n")
+    assert digest(tmp_path / "one" / "x.yaml") == digest(tmp_path / "two" / "x.yaml")
+    (tmp_path / "two" / "utils.py").write_text("def f(docs):\n    return docs[:1]\n")
+    assert digest(tmp_path / "one" / "x.yaml") != digest(tmp_path / "two" / "x.yaml")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_task_of_the_same_name_and_version_is_another(tmp_path, any_version, monkeypatch, old):
+    for name in "ab":
+        (tmp_path / f"{name}.yaml").write_text(f"task: {name}\n")
+    (tmp_path / "group.yaml").write_text("group: g\ntask:\n- a\n- group: in\n  task: [b]\n")
+    entries = {
+        "a": {"yaml_path": tmp_path / "a.yaml", "tags": {"t"}},
+        "b": {"yaml_path": tmp_path / "b.yaml", "tags": {"t"}},
+        "g": {"yaml_path": tmp_path / "group.yaml", "tags": set()},
+        "t": {"yaml_path": None, "tags": {"a", "b"}},
+    }
+    if old:
+        entries["t"] = {"yaml_path": -1, "task": ["a", "b"]}
+    index = entries if old else {k: SimpleNamespace(**v) for k, v in entries.items()}
+    manager = SimpleNamespace(task_index=index, all_tasks=list(index))
+    monkeypatch.setattr(harness, "_shipped_tasks", lambda: manager)
+    before = {name: digest(name) for name in index}
+    assert len(set(before.values())) == 4
+    (tmp_path / "b.yaml").write_text("task: b\nnum_fewshot: 3\n")
+    after = {name: digest(name) for name in index}
+    assert [name for name in index if before[name] != after[name]] == ["b", "g", "t"]
+    with pytest.raises(LsnsError, match="lm-eval has no task 'c'"):
+        digest("c")
+
+
+def test_tasks_of_lm_eval_have_digests_of_their_files():
+    pytest.importorskip("lm_eval", reason=INSTALLED)
+    tasks = {name: parse_benchmark(f"lm-eval:{name}") for name in ("cola", "glue", "blimp")}
+    files = {name: [file for file, _ in t.description["files"]] for name, t in tasks.items()}
+    assert files["cola"] == ["default.yaml"]
+    assert len(files["glue"]) > 8
+    # 67 paradigms, the group, and what they include.
+    assert len(files["blimp"]) == 69
+    assert "/" not in str(files)
+
+
+def test_two_files_of_one_name_in_a_folder(tiny_model, tmp_path):
+    pytest.importorskip("lm_eval", reason=INSTALLED)
+    path = write_task(tmp_path)
+    other = tmp_path / "another.yaml"
+    other.write_text(path.read_text())
+    with pytest.raises(LsnsError, match=r"another\.yaml is a task of the same name as"):
+        evaluate(tiny_model, [a_mask()], [f"lm-eval:{path}"], output_dir=tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from importlib.resources import files
 
 import pytest
 
@@ -94,6 +96,20 @@ def test_results_carry_the_log_probabilities(tiny_model):
         assert (result.benchmark, result.paradigm, result.item) == ("mine", "p", pair.item)
 
 
+def test_a_pair_that_cannot_be_scored_is_named(tiny_model, tmp_path):
+    import torch
+
+    path = write(tmp_path, "x.jsonl", GOOD, {**GOOD, "UID": "p", "sentence_bad": "j and"})
+    pairs = read_pairs(path)
+    assert pairs[1].name == f"{path}, line 2, paradigm p, item 1"
+    assert MinimalPair("p", "1", "a", "b").name == "paradigm p, item 1"
+    with torch.no_grad():
+        row = tiny_model.tokenizer("j", add_special_tokens=False)["input_ids"][0]
+        tiny_model.model.model.embed_tokens.weight[row] = float("nan")
+    with pytest.raises(LsnsError, match=r"x\.jsonl, line 2, paradigm p, item 1, sentence_bad: the"):
+        score_pairs(tiny_model, pairs)
+
+
 def test_a_tie_is_not_correct(tiny_model):
     import torch
 
@@ -136,6 +152,20 @@ def test_blimp_on_the_bundled_model(bundled, blimp, prefix):
         assert result.logp_bad == pytest.approx(
             sum(token_logprobs(bundled, pair.bad, front)), abs=1e-3
         )
+
+
+def test_batches_and_order_on_the_bundled_model(bundled):
+    shipped = files("lsns.evaluation") / "data" / "minimal_pairs.jsonl"
+    pairs = read_pairs(str(shipped), limit=1)[:12]
+    expected = score_pairs(bundled, pairs)
+    shuffled = random.Random(5).sample(pairs, len(pairs))
+    found = {(r.paradigm, r.item): r for r in score_pairs(bundled, shuffled)}
+    assert [found[r.paradigm, r.item] for r in expected] == expected, "not a byte"
+    for size in (1, 5):
+        for one, other in zip(expected, score_pairs(bundled, pairs, batch_size=size), strict=True):
+            assert one.logp_good == pytest.approx(other.logp_good, abs=1e-4)
+            assert one.logp_bad == pytest.approx(other.logp_bad, abs=1e-4)
+            assert one.correct == other.correct
 
 
 @pytest.mark.slow

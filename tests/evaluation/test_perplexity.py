@@ -71,6 +71,16 @@ def test_batches_change_nothing(tiny_model):
     )
 
 
+def test_a_window_that_cannot_be_scored_is_named(tiny_model):
+    import torch
+
+    with torch.no_grad():
+        row = tiny_model.tokenizer("z", add_special_tokens=False)["input_ids"][0]
+        tiny_model.model.model.embed_tokens.weight[row] = float("nan")
+    with pytest.raises(LsnsError, match=r"^mine, window \d+: the log-probability of"):
+        score_windows(tiny_model, TEXT, name="mine", context=16)
+
+
 def test_never_two_bos(tiny_model):
     results = score_windows(tiny_model, f"<eos>{TEXT}", context=128)
     plain = score_windows(tiny_model, TEXT, context=128)

@@ -283,6 +283,11 @@ def test_a_text_that_is_too_long(tiny_model):
         score_texts(tiny_model, ["the cat", "jup mum " * 60])
 
 
+def test_a_text_is_called_by_its_name(tiny_model):
+    with pytest.raises(LsnsError, match=r"^mine \('jup mum .*' has|^mine \('jup mum "):
+        score_texts(tiny_model, ["the cat", "jup mum " * 60], names=["a", "mine"])
+
+
 def test_an_impossible_batch_size(tiny_model):
     with pytest.raises(LsnsError, match="batch-size must be at least 1"):
         score_texts(tiny_model, ["the cat"], batch_size=0)
@@ -293,8 +298,10 @@ def test_what_is_not_finite_is_named_and_not_scored(tiny_model):
         row = tiny_model.tokenizer("j", add_special_tokens=False)["input_ids"][0]
         tiny_model.model.model.embed_tokens.weight[row] = float("nan")
     score_texts(tiny_model, ["the cat"])
-    with pytest.raises(LsnsError, match=r"of 'j and' is not finite in float32"):
+    with pytest.raises(LsnsError, match=r"^text 2: .* of 'j and' is not finite in float32"):
         score_texts(tiny_model, ["the cat", "j and"])
+    with pytest.raises(LsnsError, match=r"^mine: the"):
+        score_texts(tiny_model, ["the cat", "j and"], names=["a", "mine"])
 
 
 def test_no_texts_no_scores(tiny_model):

@@ -17,6 +17,7 @@ import lsns
 from lsns import Contrast, LsnsError, UnitMask, evaluate, lesion, localize
 from lsns.evaluation.cells import COLUMNS
 from lsns.evaluation.minimal_pairs import read_pairs, score_pairs
+from lsns.models.factory import ModelRequest
 from tests.conftest import REPOSITORY
 from tests.tiny import TEXTS, make_model
 
@@ -274,8 +275,12 @@ def test_a_failing_item_stops_the_run_with_its_name(run, tmp_path):
     write_pairs(path, ["one"], 2)
     with path.open("a") as file:
         file.write(json.dumps({"sentence_good": "cat " * 200, "sentence_bad": "mat"}) + "\n")
-    with pytest.raises(LsnsError, match=r"^blimp under intact: text 5 \('cat cat .*at most 128"):
+    with pytest.raises(LsnsError, match=r"^blimp under") as raised:
         run(benchmarks=[f"blimp:{path}"])
+    assert str(raised.value) == (
+        f"blimp under intact: {path}, line 3, paradigm long, item 2, sentence_good "
+        f"({'cat ' * 10!r}) has 402 tokens, and the model reads at most 128; shorten it"
+    )
     assert cells(tmp_path / "out") == {}
 
 
@@ -283,6 +288,35 @@ def test_a_mask_of_another_models_shape(run, tmp_path):
     path = UnitMask(np.ones((2, 16), dtype=bool)).save(tmp_path / "other.npy")
     with pytest.raises(LsnsError, match="other: the mask is for 2 blocks x 16 units, tiny has 3"):
         run(masks=[path], controls=[])
+
+
+def test_a_mask_of_another_model_is_said_and_noted(run, tmp_path, found, caplog):
+    path = found.mask.save(tmp_path / "transferred.npy")
+    of_unknown_origin = UnitMask(~found.mask.units).save(tmp_path / "unknown.npy")
+    run(masks=[found, path, of_unknown_origin], controls=[])
+    noted = tmp_path / "out" / "study.json"
+    assert json.loads(noted.read_text())["transferred"] == []
+    assert "another model" not in caplog.text
+    run(masks=[found, path, of_unknown_origin], controls=[], model=make_model(seed=1))
+    labels = ["tiny@4 units", "transferred"]
+    assert json.loads(noted.read_text())["transferred"] == labels
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert said == [
+        "masks from another model (tiny) than the one evaluated (tiny), used as they are: "
+        "tiny@4 units, transferred"
+    ]
+
+
+def test_the_same_weights_by_name_and_loaded_are_the_same(folder, pairs, tmp_path, caplog):
+    loaded = lsns.load_model(str(folder))
+    mask = localize(loaded, CONTRAST, num_units=4, cache_dir=tmp_path / "cache").mask
+    options = {"controls": [], "resamples": 10, "output_dir": tmp_path / "out"}
+    study = evaluate(str(folder), [mask], [f"blimp:{pairs}"], **options)
+    assert study.manifest["transferred"] == []
+    # Random weights come from the same files, and are others.
+    request = ModelRequest(str(folder), pretrained=False)
+    study = evaluate(request, [mask], [f"blimp:{pairs}"], **options)
+    assert len(study.manifest["transferred"]) == 1
 
 
 @pytest.mark.parametrize(

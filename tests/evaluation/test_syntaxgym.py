@@ -166,6 +166,15 @@ def test_a_region_that_cannot_be_aligned_is_named(tiny_model, tmp_path):
         region_surprisals(sentence, moved, name="suite demo, item 1, x")
 
 
+def test_a_sentence_that_cannot_be_scored_is_named(tiny_model, tmp_path):
+    def make_it_long(suite):
+        suite["items"][1]["conditions"][1]["regions"][0]["content"] = "the cat " * 70
+
+    suite = read_suite(write(tmp_path, make_it_long))
+    with pytest.raises(LsnsError, match=r"^suite demo, item 2, y \('the cat .* at most 128"):
+        score_suites(tiny_model, [suite])
+
+
 def formula(text):
     return lambda suite: suite["predictions"][0].update(formula=text)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lsns.errors import LsnsError
-from lsns.lesions.controls import Control, control_mask
+from lsns.lesions.controls import Control, TooFewUnitsError, control_mask
 from lsns.mask import UnitMask
 
 KINDS = get_args(Control)
@@ -45,10 +45,12 @@ def random_mask() -> UnitMask:
 
 
 MASK = random_mask()
+# 27 of the mask's 45 units, and 252 of the others.
+OUTLIERS = heavy_tailed() > 3 * np.median(heavy_tailed(), axis=1, keepdims=True)
 
 
 def control(kind: Control, seed: int = 42) -> UnitMask:
-    return control_mask(MASK, kind, seed=seed, magnitudes=heavy_tailed())
+    return control_mask(MASK, kind, seed=seed, magnitudes=heavy_tailed(), outliers=OUTLIERS)
 
 
 @pytest.mark.parametrize("seed", [0, 42, 43, 44])
@@ -74,13 +76,18 @@ def test_every_control_is_of_that_size_and_outside_the_mask(
     units[0, 0] = True
     magnitudes = np.random.default_rng(seed).random(units.shape)
     mask = UnitMask(units.copy())
-    found = control_mask(mask, kind, seed=seed, magnitudes=magnitudes)
+    # As many outliers in either half, or one more in the second.
+    outliers = np.arange(units.shape[1]) % max(units.shape[1] // 2, 1) % 2 == 0
+    outliers = np.broadcast_to(outliers, units.shape)
+    found = control_mask(mask, kind, seed=seed, magnitudes=magnitudes, outliers=outliers)
     assert found.units.shape == units.shape
     assert found.units.dtype == bool
     assert found.count == units.sum()
     assert not (found.units & units).any()
     np.testing.assert_array_equal(mask.units, units)
-    if kind != "uniform":
+    if kind == "outliers":
+        assert (found.units & outliers).sum() == (units & outliers).sum()
+    elif kind != "uniform":
         assert found.per_layer.tolist() == units.sum(axis=1).tolist()
 
 
@@ -147,7 +154,8 @@ def test_a_control_follows_its_seed(kind: Control) -> None:
     digests = [control(kind, seed).digest for seed in (1, 1, *range(2, 12))]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 11
-    assert control_mask(MASK, kind, magnitudes=heavy_tailed()).digest == control(kind, 42).digest
+    unseeded = control_mask(MASK, kind, magnitudes=heavy_tailed(), outliers=OUTLIERS)
+    assert unseeded.digest == control(kind, 42).digest
 
 
 def test_magnitudes_change_neither_of_the_other_controls() -> None:
@@ -170,7 +178,7 @@ def test_global_random_states_are_left_alone(kind: Control) -> None:
 def test_a_mask_of_more_than_half_has_no_uniform_control() -> None:
     mask = UnitMask(np.arange(10).reshape(2, 5) < 6)
     message = refusal(lambda: control_mask(mask))
-    assert "6 units are selected and only 4 are not" in message
+    assert "6 units are selected and only 4 others may be drawn" in message
 
 
 @pytest.mark.parametrize("kind", ["layer", "magnitude"])
@@ -178,14 +186,15 @@ def test_a_layer_with_too_few_others_is_named(kind: Control) -> None:
     units = np.zeros((3, 5), dtype=bool)
     units[1, :3] = True
     message = refusal(lambda: control_mask(UnitMask(units), kind, magnitudes=np.ones((3, 5))))
-    assert "layer 1 has 3 selected units and only 2 others" in message
+    assert "layer 1 has 3 selected units and only 2 others may be drawn" in message
     assert control_mask(UnitMask(units)).count == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_exactly_half_has_one_control(kind: Control) -> None:
     units = np.array([[True, False, True, False]])
-    found = control_mask(UnitMask(units), kind, magnitudes=np.ones((1, 4)))
+    none = np.zeros((1, 4), dtype=bool)
+    found = control_mask(UnitMask(units), kind, magnitudes=np.ones((1, 4)), outliers=none)
     np.testing.assert_array_equal(found.units, ~units)
 
 
@@ -211,3 +220,99 @@ def test_an_unknown_control_is_refused() -> None:
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_that_numpy_does_not_take_is_refused(kind: Control, seed: int) -> None:
     assert str(seed) in refusal(lambda: control(kind, seed))
+
+
+# Units that are barred, and outliers.
+
+small_with_two = small.flatmap(
+    lambda u: st.tuples(st.just(u), hnp.arrays(bool, u.shape), hnp.arrays(bool, u.shape))
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(small_with_two, st.sampled_from(KINDS), st.integers(0, 2**32 - 1))
+def test_what_is_barred_is_never_drawn(
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray], kind: Control, seed: int
+) -> None:
+    units, barred, outliers = arrays
+    units[0, 0] = True
+    free = ~units & ~barred
+    rows = zip(free, units, strict=True)
+    enough = {
+        "uniform": free.sum() >= units.sum(),
+        "layer": all(there.sum() >= here.sum() for there, here in rows),
+        "outliers": all(
+            (free & some).sum() >= (units & some).sum() for some in (outliers, ~outliers)
+        ),
+    }
+    enough["magnitude"] = enough["layer"]
+    mask = UnitMask(units)
+    given_ = {"magnitudes": np.ones(units.shape), "barred": barred, "outliers": outliers}
+    if not enough[kind]:
+        with pytest.raises(TooFewUnitsError, match="others may be drawn"):
+            control_mask(mask, kind, seed=seed, **given_)
+        return
+    found = control_mask(mask, kind, seed=seed, **given_)
+    assert found.count == units.sum()
+    assert not (found.units & (units | barred)).any()
+    assert found.manifest["control"]["barred"] == barred.sum()
+    if kind == "outliers":
+        assert (found.units & outliers).sum() == (units & outliers).sum()
+    elif kind != "uniform":
+        assert found.per_layer.tolist() == units.sum(axis=1).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_barred_is_the_same_draw(kind: Control) -> None:
+    nothing = np.zeros(SHAPE, dtype=bool)
+    other = control_mask(MASK, kind, magnitudes=heavy_tailed(), barred=nothing, outliers=OUTLIERS)
+    assert other.digest == control(kind).digest
+    assert "barred" not in control(kind).manifest["control"]
+
+
+def test_as_many_outliers_of_any_layer_and_each_in_the_end() -> None:
+    masks = [control("outliers", seed).units for seed in range(200)]
+    assert {int((units & OUTLIERS).sum()) for units in masks} == {27}
+    assert {int(units.sum()) for units in masks} == {45}
+    drawn = np.any(masks, axis=0)
+    np.testing.assert_array_equal(drawn & OUTLIERS, OUTLIERS & ~MASK.units)
+    # The last layer has none of the mask's units, and still its share: 64 of 252.
+    assert np.mean([(units & OUTLIERS)[3].sum() for units in masks]) == pytest.approx(6.9, abs=0.7)
+
+
+def test_without_outliers_in_the_mask_it_is_uniform_over_the_others() -> None:
+    mask = UnitMask(MASK.units & ~OUTLIERS)
+    found = control_mask(mask, "outliers", outliers=OUTLIERS)
+    assert not (found.units & OUTLIERS).any()
+    assert found.digest == control_mask(mask, "uniform", barred=OUTLIERS).digest
+
+
+def test_of_outliers_only_all_are_outliers() -> None:
+    mask = UnitMask(MASK.units & OUTLIERS)
+    found = control_mask(mask, "outliers", outliers=OUTLIERS)
+    assert found.count == (found.units & OUTLIERS).sum() == 27
+
+
+def test_too_few_outliers_outside_are_counted() -> None:
+    outliers = MASK.units.copy()
+    outliers[3, :5] = True
+    message = refusal(lambda: control_mask(MASK, "outliers", outliers=outliers))
+    assert "45 outlier units are selected and only 5 others may be drawn" in message
+    message = refusal(lambda: control_mask(MASK, "outliers", outliers=~MASK.units))
+    assert "45 units that are no outliers are selected and only 0 others" in message
+
+
+def test_arrays_that_are_missing_or_of_another_model() -> None:
+    assert "needs outliers=" in refusal(lambda: control_mask(MASK, "outliers"))
+    wrong = np.zeros((4, 299), dtype=bool)
+    for name in ("barred", "outliers"):
+        arrays: dict[str, Any] = {name: wrong}
+        message = refusal(lambda arrays=arrays: control_mask(MASK, **arrays))
+        assert f"{name}= of shape (4, 299)" in message
+
+
+def test_integers_are_as_good_as_booleans() -> None:
+    whole = OUTLIERS.astype(np.int64)
+    assert control_mask(MASK, "outliers", outliers=whole).digest == control("outliers").digest
+    barred = control_mask(MASK, barred=whole)
+    assert barred.digest == control_mask(MASK, barred=OUTLIERS).digest

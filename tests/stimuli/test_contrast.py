@@ -141,3 +141,106 @@ def test_what_is_not_texts_is_refused(texts: Any) -> None:
 def test_a_text_that_is_no_unicode_is_refused() -> None:
     # Half a surrogate pair, which no tokenizer takes.
     assert "positive text 2" in refusal(lambda: Contrast("mine", ("a", "b\ud83d"), ("a", "b")))
+
+
+# Further conditions.
+
+FURTHER = {"lists": ("b a", "c d"), "more": ("z", "z", "ü")}
+GROUPS = {"more": ("2", "1", "2")}
+
+
+def test_without_further_conditions_there_are_none() -> None:
+    assert (CONTRAST.further, CONTRAST.further_groups) == ((), ())
+    assert CONTRAST.further_texts == CONTRAST.further_labels == {}
+
+
+def with_further(further: Any = FURTHER, groups: Any = ()) -> Contrast:
+    return replace(CONTRAST, further=further, further_groups=groups)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [FURTHER, tuple(FURTHER.items()), [[name, list(texts)] for name, texts in FURTHER.items()]],
+)
+def test_further_conditions_keep_their_order(given: Any) -> None:
+    found = with_further(given, GROUPS)
+    assert found.further == tuple(FURTHER.items())
+    assert found.further_groups == tuple(GROUPS.items())
+    assert list(found.further_texts.items()) == list(FURTHER.items())
+    assert found.further_labels == {"lists": None, "more": ("2", "1", "2")}
+
+
+def test_a_contrast_with_further_conditions_can_be_hashed_and_compared() -> None:
+    found = with_further(FURTHER, GROUPS)
+    assert hash(found) == hash(with_further(tuple(FURTHER.items()), GROUPS))
+    assert found == with_further(FURTHER, GROUPS) != CONTRAST
+    assert replace(found, name="yours").further == found.further
+
+
+def test_further_conditions_change_neither_digest_nor_texts() -> None:
+    found = with_further(FURTHER, GROUPS)
+    assert found.digest == CONTRAST.digest
+    assert (found.texts, found.groups) == (CONTRAST.texts, CONTRAST.groups)
+
+
+def test_the_digest_is_what_it_always_was() -> None:
+    # Caches on users' disks are named by it.
+    expected = "8f9be3f7171a2bd8ceabbd32cc44642922100bc784445570a51707e1071cef31"
+    assert CONTRAST.digest == expected
+
+
+def test_further_texts_belong_to_items_without_groups_by_their_numbers() -> None:
+    plain = Contrast("mine", ("a", "b"), ("c", "d"))
+    groups = {"lists": ("positive 1", "negative 0")}
+    found = replace(plain, further={"lists": ("x", "y")}, further_groups=groups)
+    assert set(found.further_labels["lists"] or ()) <= set(plain.groups)
+    message = refusal(
+        lambda: replace(found, further_groups={"lists": ("positive 1", "positive 2")})
+    )
+    assert "'positive 2' of a further lists text is not one of the contrast's groups" in message
+
+
+@pytest.mark.parametrize(
+    ("further", "words"),
+    [
+        ({"lists": ("a",)}, "'mine' has 1 further lists texts"),
+        ({"lists": ()}, "'mine' has 0 further lists texts"),
+        ({"lists": ("a", " ")}, "further lists text 2 is empty"),
+        ({"lists": ("a", 2)}, "further lists text 2 is 2, not a text"),
+        ({"lists": ("a", "b\ud83d")}, "further lists text 2 is not valid"),
+        ({"lists": "a text"}, "further must be pairs of a name and a sequence"),
+        ({"lists": None}, "further must be pairs"),
+        ("lists", "further must be pairs"),
+        (("lists",), "further must be pairs"),
+        (None, "further must be pairs"),
+        (5, "further must be pairs"),
+        ((("lists", ("a", "b")), ("lists", ("c", "d"))), "'lists' is there twice"),
+        ({"positive": ("a", "b")}, "'positive' is the name of one of the two"),
+        ({"negative": ("a", "b")}, "'negative' is the name of one of the two"),
+        ({"": ("a", "b")}, "'' is no name"),
+        ({" lists": ("a", "b")}, "' lists' is no name"),
+        ({"two\nlines": ("a", "b")}, "is no name"),
+        ({5: ("a", "b")}, "5 is no name"),
+        ([(["lists"], ("a", "b"))], "['lists'] is no name"),
+    ],
+)
+def test_bad_further_conditions_are_refused(further: Any, words: str) -> None:
+    message = refusal(lambda: with_further(further))
+    assert "'mine'" in message
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ({"more": ("1", "2")}, "2 groups for 3 further more texts"),
+        ({"more": ()}, "0 groups for 3 further more texts"),
+        ({"more": ("1", "2", "3")}, "group '3' of a further more text is not one of"),
+        ({"less": ("1", "2")}, "groups for 'less', which is no further condition"),
+        ({"more": "121"}, "further_groups must be pairs"),
+    ],
+)
+def test_bad_further_groups_are_refused(groups: Any, words: str) -> None:
+    message = refusal(lambda: with_further(FURTHER, groups))
+    assert "'mine'" in message
+    assert words in message

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lsns.errors import LsnsError
 from lsns.stimuli.contrast import Contrast
-from lsns.stimuli.files import FORMATS, read_contrast, read_text
+from lsns.stimuli.files import FORMATS, add_further, read_contrast, read_text
 
 Record = tuple[str, str, str]
 RECORDS: list[Record] = [
@@ -280,3 +280,117 @@ def test_groups_on_some_rows_only_are_refused(tmp_path: Path, ending: str) -> No
 def test_read_text_leaves_line_ends_and_later_marks(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes("\ufeffa\r\nb\ufeff\n".encode())
     assert read_text(tmp_path / "x") == "a\r\nb\ufeff\n"
+
+
+# Further conditions.
+
+FURTHER: list[Record] = [
+    ("sat cat, the", "further:scrambled", "1"),
+    ("cat over", "further:lists", ""),
+    ("over came\r\na storm", "further:scrambled", "2"),
+    ('storm "sat"', "further:lists", ""),
+]
+
+
+def expect_further(found: Contrast) -> None:
+    assert list(found.further_texts) == ["scrambled", "lists"]
+    assert found.further_texts["scrambled"] == (FURTHER[0][0], FURTHER[2][0])
+    assert found.further_texts["lists"] == (FURTHER[1][0], FURTHER[3][0])
+    assert found.further_labels == {"scrambled": ("1", "2"), "lists": None}
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_further_conditions_are_read_from_among_the_others(tmp_path: Path, ending: str) -> None:
+    rows = [FURTHER[0], *RECORDS[:2], *FURTHER[1:], *RECORDS[2:]]
+    found = read_contrast(write(tmp_path / f"mine{ending}", rows))
+    expect(found, RECORDS)
+    expect_further(found)
+    assert found.digest == read_contrast(write(tmp_path / f"plain{ending}", RECORDS)).digest
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_further_conditions_are_read_from_a_file_of_their_own(tmp_path: Path, ending: str) -> None:
+    contrast = read_contrast(write(tmp_path / "mine.csv", RECORDS), max_tokens=7, pooling="mean")
+    found = add_further(contrast, write(tmp_path / f"further{ending}", FURTHER))
+    expect_further(found)
+    assert (found.name, found.max_tokens, found.pooling) == ("mine", 7, "mean")
+    assert found.source == contrast.source
+    more = write(tmp_path / f"more{ending}", [("x", "further:x", ""), ("y", "further:x", "")])
+    assert list(add_further(found, more).further_texts) == ["scrambled", "lists", "x"]
+
+
+def test_further_names_are_trimmed_and_in_lower_case(tmp_path: Path) -> None:
+    rows = "e, Further: Word-Lists\nf,further:word-lists \n"
+    found = read_contrast(csv_file(tmp_path, HEADER + GOOD + rows))
+    assert found.further == (("word-lists", ("e", "f")),)
+
+
+def test_further_groups_of_items_without_groups(tmp_path: Path) -> None:
+    rows = "e,further:x,positive 1\nf,further:x,negative 0\n"
+    good = GOOD.replace("\n", ",\n")
+    found = read_contrast(csv_file(tmp_path, "text,condition,group\n" + good + rows))
+    assert found.positive_groups is None
+    assert found.further_labels == {"x": ("positive 1", "negative 0")}
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "words"),
+    [
+        ("e,further:\nf,further:\n", 6, "condition 'further:' cannot be: '' is no name"),
+        ("e,further: \n", 6, "condition 'further:' cannot be"),
+        ("e,further:positive\nf,further:positive\n", 6, "'positive' is the name of one of the"),
+        ("e,further\nf,further\n", 6, "condition 'further' is neither positive nor negative"),
+        ("e,futher:x\nf,futher:x\n", 6, "condition 'futher:x' is neither positive nor negative"),
+        ("e,further x\n", 6, "nor further:NAME"),
+        ("e,further:x\nf,further:y\ng,further:y\n", 6, "the only text of further:x"),
+        ("e,further:x\n ,further:x\n", 7, "the text is empty"),
+    ],
+)
+def test_a_bad_further_row_is_named(tmp_path: Path, rows: str, line: int, words: str) -> None:
+    path = csv_file(tmp_path, HEADER + GOOD + rows)
+    message = refusal(lambda: read_contrast(path))
+    assert f"{path}, line {line}: " in message
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("groups", "line", "words"),
+    [
+        (("1", ""), 7, "no group, though other rows have one"),
+        (("", "1"), 6, "no group, though other rows have one"),
+        (("1", "3"), 7, "group '3' is not that of a positive or negative text"),
+        (("positive 0", "1"), 6, "group 'positive 0' is not that of"),
+    ],
+)
+def test_a_bad_further_group_is_named(
+    tmp_path: Path, groups: tuple[str, str], line: int, words: str
+) -> None:
+    rows = [("a", "positive", "1"), ("b", "negative", "1")] * 2
+    path = write(tmp_path / "mine.csv", [*rows, *(("e", "further:x", group) for group in groups)])
+    message = refusal(lambda: read_contrast(path))
+    assert f"{path}, line {line}: " in message
+    assert words in message
+
+
+def test_a_file_of_further_conditions_alone_is_no_contrast(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", FURTHER)
+    assert "holds 0 positive texts of 4;" in refusal(lambda: read_contrast(path))
+
+
+@pytest.mark.parametrize(
+    ("records", "words"),
+    [
+        ([*FURTHER, ("e", "positive", "1")], "condition 'positive'; expected further:NAME"),
+        ([("e", "further:old", "")] * 2, "mine has further:old already"),
+        ([], "holds no stimuli"),
+    ],
+)
+def test_files_that_cannot_be_added_are_refused(
+    tmp_path: Path, records: list[Record], words: str
+) -> None:
+    contrast = Contrast("mine", ("a", "b"), ("c", "d"), ("1", "2"), ("1", "2"))
+    old = write(tmp_path / "old.csv", [("e", "further:old", ""), ("f", "further:old", "")])
+    path = write(tmp_path / "new.csv", records)
+    message = refusal(lambda: add_further(add_further(contrast, old), path))
+    assert str(path) in message
+    assert words in message

@@ -70,6 +70,36 @@ def test_the_built_in_digests_differ() -> None:
     assert len({load_contrast(name).digest for name in PROTOCOLS}) == 3
 
 
+def test_the_built_in_digests_are_what_they_always_were() -> None:
+    # Caches on users' disks are named by them.
+    digests = {name: load_contrast(name).digest for name in PROTOCOLS}
+    assert digests == {
+        "language": "79da760f2adfc1c5699723d3241c600a3639e93586a35d29f1ca1ee386d345a2",
+        "theory-of-mind": "f1223cc5baccabd2b0106696615784e8f8bf4fd72b85b14e23a573365bf008f4",
+        "multiple-demand": "8c5721b525906de7cf9eb018362844fde0f00fa7c8255e9bfba7693ee6ed9eff",
+    }
+
+
+def test_the_further_conditions_of_language() -> None:
+    found = load_contrast("language")
+    assert list(found.further_texts) == ["scrambled", "word-lists", "jabberwocky"]
+    assert {len(texts) for texts in found.further_texts.values()} == {240}
+    assert found.further_labels == {
+        "scrambled": found.positive_groups,
+        "word-lists": None,
+        "jabberwocky": found.positive_groups,
+    }
+
+
+@pytest.mark.parametrize("name", ["theory-of-mind", "multiple-demand"])
+def test_the_other_networks_have_no_further_conditions(name: str) -> None:
+    assert load_contrast(name).further == ()
+
+
+def test_the_published_stimuli_have_no_further_conditions(langloc: Path) -> None:
+    assert load_contrast(langloc).further == ()
+
+
 def test_the_folder_of_today_does_not_decide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,9 +108,18 @@ class MomentsAnalyzer(BaseAnalyzer):
         )
 
     def analyze_moments(
-        self, positive: Moments, negative: Moments
+        self,
+        positive: Moments,
+        negative: Moments,
+        *,
+        barred: Bool[Array, "n_layers hidden_size"] | None = None,
     ) -> tuple[Bool[Array, "n_layers hidden_size"], Metadata]:
         """Select units.
+
+        Args:
+            positive: moments of the positive items.
+            negative: moments of the negative items.
+            barred: units that are not selected whatever their score.
 
         Returns:
             The mask, and metadata: `scores`, `t_values`, `p_values` (two-sided, of Welch's test)
@@ -119,7 +128,7 @@ class MomentsAnalyzer(BaseAnalyzer):
         """
         scores = self.score(positive, negative)
         t, p = welch(positive, negative, signed=self.signed)
-        mask = self.select(scores)
+        mask = self.select(scores, barred=barred)
         return mask, {
             "method": self.name,
             "num_units": int(mask.sum()),
@@ -131,15 +140,19 @@ class MomentsAnalyzer(BaseAnalyzer):
         }
 
     def select(
-        self, scores: Float[Array, "n_layers hidden_size"]
+        self,
+        scores: Float[Array, "n_layers hidden_size"],
+        *,
+        barred: Bool[Array, "n_layers hidden_size"] | None = None,
     ) -> Bool[Array, "n_layers hidden_size"]:
-        """Exactly the number of units that the options ask for."""
+        """Exactly the number of units that the options ask for; see `select_units`."""
         return select_units(
             scores,
             self.count(scores.shape),
             localize_range=self.config.get("localize_range") or "100-100",
             per_layer=self.per_layer,
             seed=42 if self.config.get("seed") is None else self.config["seed"],
+            barred=barred,
         )
 
     def check(self) -> None:

@@ -90,6 +90,7 @@ def select_units(
     localize_range: str = "100-100",
     per_layer: bool = False,
     seed: int = 42,
+    barred: Bool[Array, "n_layers hidden_size"] | None = None,
 ) -> Bool[Array, "n_layers hidden_size"]:
     """A mask of exactly `k` units.
 
@@ -101,32 +102,51 @@ def select_units(
             layers, the first layers take one more.
         seed: for a draw from between two percentiles. The draw is that of the published
             scripts: `numpy.random.RandomState(seed).choice`, a stream that never changes.
+        barred: units that are not selected whatever their score; percentiles are of the others.
 
     Raises:
-        LsnsError: a score that is not a number, or fewer than `k` units in the range.
+        LsnsError: a score that is not a number, fewer than `k` units that may be selected (in a
+            layer, fewer than its share), or fewer in the range.
     """
     if np.isnan(scores).any():
         raise LsnsError(f"{int(np.isnan(scores).sum())} units have no score (NaN); none selected")
     where = PercentileRange.parse(localize_range)
     rng = random_state(seed)
+    free = np.ones(scores.shape, dtype=bool) if barred is None else ~barred.astype(bool)
     if not per_layer:
-        return _select(scores.ravel(), k, where, rng).reshape(scores.shape)
+        chosen = _select(scores.ravel(), free.ravel(), k, where, rng, "the model")
+        return chosen.reshape(scores.shape)
     shares = [k // len(scores) + (row < k % len(scores)) for row in range(len(scores))]
-    rows = [_select(row, share, where, rng) for row, share in zip(scores, shares, strict=True)]
+    rows = [
+        _select(row, free[layer], shares[layer], where, rng, f"layer {layer}")
+        for layer, row in enumerate(scores)
+    ]
     return np.stack(rows)
 
 
-def _select(scores: Array, k: int, where: PercentileRange, rng: np.random.RandomState) -> Array:
+def _select(
+    scores: Array, free: Array, k: int, where: PercentileRange, rng: np.random.RandomState, of: str
+) -> Array:
+    open_units = np.flatnonzero(free)
+    if open_units.size < k:
+        raise LsnsError(
+            f"{k} units of {of} were asked for and only {open_units.size} may be selected "
+            f"({free.size - open_units.size} are excluded); ask for fewer"
+        )
     mask = np.zeros(scores.size, dtype=bool)
-    if where.is_draw:
-        mask[_draw(scores, k, where, rng)] = True
-    else:
-        ranked = np.argsort(-scores if where.start == 100 else scores, kind="stable")
-        mask[ranked[:k]] = True
+    pick = _draw if where.is_draw else _rank
+    mask[open_units[pick(scores[open_units], k, where, rng)]] = True
     return mask
 
 
+def _rank(scores: Array, k: int, where: PercentileRange, _: np.random.RandomState) -> Array:
+    return np.argsort(-scores if where.start == 100 else scores, kind="stable")[:k]
+
+
 def _draw(scores: Array, k: int, where: PercentileRange, rng: np.random.RandomState) -> Array:
+    if k == 0:
+        # A layer's share may be none, and a layer without free units has no percentiles.
+        return np.zeros(0, dtype=int)
     low, high = np.percentile(scores, [where.start, where.end])
     candidates = np.flatnonzero((scores >= low) & (scores <= high))
     if candidates.size < k:

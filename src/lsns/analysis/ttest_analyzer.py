@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lsns.analysis.base import MomentsAnalyzer
-from lsns.moments import Moments, welch
+from lsns.moments import Moments, welch_t
 
 Array = np.ndarray[Any, Any]
 
@@ -23,7 +23,7 @@ class TTestAnalyzer(MomentsAnalyzer):
 
     def score(self, positive: Moments, negative: Moments) -> Float[Array, "n_layers hidden_size"]:
         """Welch's t."""
-        return welch(positive, negative, signed=self.signed)[0]
+        return welch_t(positive, negative, signed=self.signed)
 
 
 class SignedTTestAnalyzer(TTestAnalyzer):

@@ -17,6 +17,7 @@ from lsns.cache import digest_of, sha256_file
 from lsns.errors import LsnsError
 
 if TYPE_CHECKING:
+    from lsns.evaluation.cells import PartStore
     from lsns.models.base import BaseModel
 
 Row = dict[str, Any]
@@ -58,9 +59,22 @@ class Benchmark(ABC):
 
     @abstractmethod
     def run(
-        self, model: BaseModel, *, prefix: str, batch_size: int | None, advance: Advance
+        self,
+        model: BaseModel,
+        *,
+        prefix: str,
+        batch_size: int | None,
+        advance: Advance,
+        parts: PartStore | None = None,
     ) -> list[Row]:
         """Score every item; rows as in `cells.COLUMNS`.
+
+        Args:
+            model: the model, lesioned or not.
+            prefix: see `scoring.resolve_prefix`.
+            batch_size: see `scoring.score_texts`.
+            advance: told how much of `size` is done.
+            parts: where what is computed is kept, for a run that goes on.
 
         Raises:
             LsnsError: an item that cannot be scored, with its name.
@@ -100,14 +114,20 @@ class MinimalPairs(Benchmark):
         return 2 * len(self.items)
 
     def run(
-        self, model: BaseModel, *, prefix: str, batch_size: int | None, advance: Advance
+        self,
+        model: BaseModel,
+        *,
+        prefix: str,
+        batch_size: int | None,
+        advance: Advance,
+        parts: PartStore | None = None,
     ) -> list[Row]:
         """See `Benchmark`."""
         from lsns.evaluation.minimal_pairs import score_pairs
 
         results = score_pairs(
             model, self.items, benchmark=self.name, prefix=prefix, batch_size=batch_size,
-            advance=advance,
+            advance=advance, parts=parts,
         )  # fmt: skip
         return [asdict(result) | {"score": float(result.correct)} for result in results]
 
@@ -134,14 +154,20 @@ class SyntaxGym(Benchmark):
         return sum(len(suite.sentences) for suite in self.items)
 
     def run(
-        self, model: BaseModel, *, prefix: str, batch_size: int | None, advance: Advance
+        self,
+        model: BaseModel,
+        *,
+        prefix: str,
+        batch_size: int | None,
+        advance: Advance,
+        parts: PartStore | None = None,
     ) -> list[Row]:
         """See `Benchmark`."""
         from lsns.evaluation.syntaxgym import score_suites
 
         results = score_suites(
             model, self.items, benchmark=self.name, prefix=prefix, batch_size=batch_size,
-            advance=advance,
+            advance=advance, parts=parts,
         )  # fmt: skip
         return [asdict(result) | {"score": float(result.correct)} for result in results]
 
@@ -178,14 +204,20 @@ class Perplexity(Benchmark):
         return 1 + len(self.items) // 100
 
     def run(
-        self, model: BaseModel, *, prefix: str, batch_size: int | None, advance: Advance
+        self,
+        model: BaseModel,
+        *,
+        prefix: str,
+        batch_size: int | None,
+        advance: Advance,
+        parts: PartStore | None = None,
     ) -> list[Row]:
         """See `Benchmark`; `score` is the surprisal per token, in nats."""
         from lsns.evaluation.perplexity import score_windows
 
         results = score_windows(
             model, self.items, name=self.paths[0].stem, benchmark=self.name, prefix=prefix,
-            batch_size=batch_size,
+            batch_size=batch_size, parts=parts,
         )  # fmt: skip
         advance(self.size)
         return [asdict(result) | {"score": -result.logp / result.n_tokens} for result in results]

@@ -1,7 +1,8 @@
-"""Where item-level results live: a Parquet file for each condition and benchmark, and no more.
+"""Where item-level results live: a Parquet file for each condition and benchmark, a cell.
 
 A file is written in one step, when all its items are scored, and carries the digest of its
-content: one that is cut short or changed is noticed.
+content: one that is cut short or changed is noticed. Until then what was computed is kept in
+parts, which are removed with the last.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lsns.cache import DamagedFileError, atomic, digest_of, prepare_folder
+from lsns.cache import DamagedFileError, atomic, digest_of, locked, prepare_folder
 from lsns.errors import LsnsError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Array = np.ndarray[Any, Any]
+Tokens = Sequence[int]
 logger = logging.getLogger(__name__)
 # Raised when scoring changes what it computes.
 EVALUATION = 1
@@ -51,6 +56,7 @@ CONDITION_COLUMNS = {
     "units": "int64",
 }
 NOTE = b"lsns"
+DIGEST_BYTES = 32
 
 
 class CellStore:
@@ -66,6 +72,7 @@ class CellStore:
     def __init__(self, folder: Path) -> None:
         parquet_module()
         self.folder = _prepared(folder / "items")
+        self._damaged: set[Path] = set()
 
     def path(self, description: Mapping[str, Any]) -> Path:
         """The file of a cell, named by all that determines its content."""
@@ -77,10 +84,16 @@ class CellStore:
         if not path.exists():
             return None
         try:
-            return _read(path)
+            table = _read(path)
         except DamagedFileError as error:
-            logger.warning("result file %s is damaged; made again", error)
+            if path not in self._damaged:
+                logger.warning("result file %s is damaged; made again", error)
+            self._damaged.add(path)
             return None
+        # A run that was killed right after writing the cell left them.
+        self.parts(description).remove()
+        _remove(path.with_suffix(".lock"))
+        return table
 
     def save(
         self,
@@ -89,7 +102,7 @@ class CellStore:
         columns: Mapping[str, Any],
         note: Mapping[str, Any],
     ) -> pa.Table:
-        """Write a cell in one step.
+        """Write a cell in one step; its parts are not needed any more.
 
         Args:
             description: all that determines the content.
@@ -103,7 +116,72 @@ class CellStore:
         text = json.dumps(content, sort_keys=True, default=str)
         with atomic(self.path(description)) as temporary:
             parquet.write_table(table.replace_schema_metadata({NOTE: text}), temporary)
+        self.parts(description).remove()
         return table
+
+    def parts(self, description: Mapping[str, Any]) -> PartStore:
+        """What there is of a cell that is not finished."""
+        return PartStore(self.path(description).with_suffix(".parts"))
+
+    @contextmanager
+    def alone(self, name: str, what: str) -> Iterator[None]:
+        """Keep other runs in the same folder from doing the same; wait for one that does.
+
+        Args:
+            name: of the lock: a cell's, or another.
+            what: is done, to say what is waited for.
+        """
+        path = self.folder / f"{name}.lock"
+        if _is_held(path):
+            logger.info("another run in %s is at %s; waiting for it", self.folder.parent, what)
+        with locked(path):
+            try:
+                yield
+            finally:
+                # While it is held: whoever waits finds the file gone, and makes another.
+                _remove(path)
+
+
+class PartStore:
+    """Parts of a cell: what was found for some token sequences, in a file each.
+
+    A part is written in one step, under a name made of its sequences, and carries the digest of
+    its values.
+
+    Args:
+        folder: of this cell alone; made when there is something to keep.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def count(self) -> int:
+        """Parts that are there."""
+        return len(list(self.folder.glob("*.part")))
+
+    def complete(
+        self, sequences: Sequence[Tokens], compute: Callable[[], list[Array]], *, last: bool
+    ) -> list[Array]:
+        """The values of some sequences: as kept, else computed and kept.
+
+        Args:
+            sequences: token ids, at least two each.
+            compute: makes float64 (n_tokens - 1,) for each.
+            last: the cell is written right after it. Its last part is never kept, so that a run
+                that goes on computes one at least: a lesion that never acts is an error.
+        """
+        path = self.folder / f"{digest_of({'sequences': [list(s) for s in sequences]})[:32]}.part"
+        values = None if last else _read_part(path, [len(sequence) - 1 for sequence in sequences])
+        if values is None:
+            values = compute()
+            if not last:
+                _write_part(path, values)
+        return values
+
+    def remove(self) -> None:
+        """Remove all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -171,6 +249,45 @@ def _read(path: Path) -> pa.Table:
     if not sound:
         raise DamagedFileError(str(path))
     return table.replace_schema_metadata(None)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+
+
+def _write_part(path: Path, values: Sequence[Array]) -> None:
+    content = np.concatenate(values).astype("<f8").tobytes()
+    with atomic(path) as temporary:
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+
+
+def _read_part(path: Path, lengths: Sequence[int]) -> list[Array] | None:
+    """The values of sequences with so many each; None if there are none, or they are damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, values = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if len(values) != 8 * sum(lengths) or hashlib.sha256(values).digest() != digest:
+        logger.warning("part %s of a result is damaged; made again", path)
+        return None
+    # A copy, for what is read from bytes cannot be written to.
+    array = np.frombuffer(values, "<f8").astype(np.float64)
+    return np.split(array, np.cumsum(lengths)[:-1])
+
+
+def _is_held(path: Path) -> bool:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        # Said where the lock is taken.
+        return False
 
 
 def _digest(table: pa.Table) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -13,15 +14,22 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.errors import LsnsError
-from lsns.lesions.controls import Control, control_mask
+from lsns.lesions.controls import Control, TooFewUnitsError, control_mask
 from lsns.mask import UnitMask
 
 if TYPE_CHECKING:
     from lsns.localization import Localization
 
 Array = np.ndarray[Any, Any]
+logger = logging.getLogger(__name__)
 LEAST = "least"
+OUTLIERS = "outliers"
 CONTROLS = (*get_args(Control), LEAST)
+# Without --controls: of a mask of which nothing else is known, of one that was localized here, and
+# of its outlier units alone.
+MASK_ALONE = ("uniform", "layer")
+USUAL = (*MASK_ALONE, "magnitude", LEAST)
+OF_OUTLIERS = (*MASK_ALONE, "magnitude", OUTLIERS)
 MODES = ("zero", "mean")
 # The seeds of a control are this and the ones after it, so that one more seed adds one mask. The
 # published controls have 42, 43, 44.
@@ -51,11 +59,15 @@ class Target:
         label: what it is called in tables.
         mask: the mask.
         found: where it comes from; None for a mask alone, which has neither means nor scores.
+        barred: units beside its own that its controls must not have, or None.
+        kinds: of controls, if none are asked for by name.
     """
 
     label: str
     mask: UnitMask
     found: Localization | None
+    barred: Bool[Array, "n_layers hidden_size"] | None = None
+    kinds: tuple[str, ...] = MASK_ALONE
 
     @property
     def percentage(self) -> float:
@@ -78,6 +90,7 @@ class Condition:
         percentage: of the target mask.
         mode: what replaces the units; empty for the intact model.
         means: the values for mode `mean`.
+        outlier_units: how many of the mask's units are outliers; None: not known.
     """
 
     kind: str
@@ -88,6 +101,7 @@ class Condition:
     percentage: float | None = None
     mode: str = ""
     means: Float[Array, "n_layers hidden_size"] | None = None
+    outlier_units: int | None = None
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -147,12 +161,15 @@ def parse_spec(text: str) -> MaskSpec | Path:
 def make_targets(
     masks: Iterable[Localization | UnitMask | str | Path],
     find: Callable[[MaskSpec], Localization],
+    *,
+    split_outliers: bool = False,
 ) -> list[Target]:
     """The masks with names; a mask that is given twice is there once.
 
     Args:
         masks: from `localize`, masks, files, or what `parse_spec` reads.
         find: how a network's units are found.
+        split_outliers: behind each mask with outlier units, these alone, and the rest of it.
 
     Raises:
         LsnsError: no mask, or one that cannot be read or selects nothing.
@@ -164,12 +181,13 @@ def make_targets(
             raise LsnsError(f"mask {target.label} selects no unit; there is nothing to lesion")
         known = targets.get(target.label)
         if known is not None and known.mask.digest != target.mask.digest:
-            name = f"{target.label}#{target.mask.digest[:8]}"
-            target = Target(name, target.mask, target.found)
+            target = replace(target, label=f"{target.label}#{target.mask.digest[:8]}")
         targets.setdefault(target.label, target)
     if not targets:
         raise LsnsError("no mask to evaluate; give one, such as language@1")
-    return list(targets.values())
+    if not split_outliers:
+        return list(targets.values())
+    return [part for target in targets.values() for part in _split(target)]
 
 
 def make_conditions(
@@ -183,31 +201,45 @@ def make_conditions(
 
     Args:
         targets: from `make_targets`.
-        controls: of `CONTROLS`; None: all that what is known of a mask allows.
+        controls: of `CONTROLS`; None: the usual ones of each target, but for those of which there
+            are too few units.
         seeds: how many masks of each kind are drawn, or their seeds.
         modes: of `MODES`.
 
     Raises:
-        LsnsError: no such control or mode, no seed, or a mask of which too little is known.
+        LsnsError: no such control or mode, no seed, a mask of which too little is known, or too
+            few units for a control that was asked for.
     """
     check_options(controls, seeds, modes)
     chosen = _seeds(seeds)
     conditions = [Condition("intact")]
     for target in targets:
-        masks = list(_control_masks(target, controls, chosen))
+        drawn = _all_controls(target, controls, chosen)
         for mode in dict.fromkeys(modes):
-            means = _means(target, mode)
-            shared: dict[str, Any] = {
-                "label": target.label,
-                "percentage": target.percentage,
-                "mode": mode,
-            }
-            conditions.append(Condition("lesion", mask=target.mask, means=means, **shared))
-            conditions += [
-                Condition("control", mask=mask, control=kind, seed=seed, means=means, **shared)
-                for kind, seed, mask in masks
-            ]
+            conditions += _of_target(target, mode, drawn)
     return conditions
+
+
+def _of_target(
+    target: Target, mode: str, drawn: Sequence[tuple[str, int | None, UnitMask]]
+) -> list[Condition]:
+    means = _means(target, mode)
+    outliers = None if target.found is None else target.found.outlier_units
+
+    def condition(what: str, mask: UnitMask, **control: Any) -> Condition:
+        return Condition(
+            what,
+            label=target.label,
+            mask=mask,
+            percentage=target.percentage,
+            mode=mode,
+            means=means,
+            outlier_units=None if outliers is None else int((mask.units & outliers).sum()),
+            **control,
+        )
+
+    controls = [condition("control", mask, control=kind, seed=s) for kind, s, mask in drawn]
+    return [condition("lesion", target.mask), *controls]
 
 
 def check_options(
@@ -221,23 +253,35 @@ def check_options(
     _seeds(seeds)
 
 
-def least_selective(found: Localization) -> UnitMask:
+def least_selective(
+    found: Localization,
+    mask: UnitMask | None = None,
+    barred: Bool[Array, "n_layers hidden_size"] | None = None,
+) -> UnitMask:
     """As many units as the mask has, of the lowest scores among the others; ties by unit index.
 
     In every layer as many as the mask has there, if it was selected layer by layer.
 
+    Args:
+        found: the scores.
+        mask: the mask, if it is a part of the one that was found.
+        barred: units that are not taken, either.
+
     Raises:
-        LsnsError: too few units outside the mask.
+        TooFewUnitsError: too few units outside the mask.
     """
-    mask = found.mask
-    scores = np.where(mask.units, np.inf, found.scores)
+    mask = found.mask if mask is None else mask
+    taken = mask.units if barred is None else mask.units | barred
+    scores = np.where(taken, np.inf, found.scores)
     if found.manifest["selection"]["per_layer"]:
         rows = [_lowest(row, int(count)) for row, count in zip(scores, mask.per_layer, strict=True)]
         units = np.stack(rows)
     else:
         units = _lowest(scores.ravel(), mask.count).reshape(scores.shape)
-    if (units & mask.units).any():
-        raise LsnsError(f"{mask.count} units are selected, too many for a control of that size")
+    if (units & taken).any():
+        raise TooFewUnitsError(
+            f"{mask.count} units are selected, too many for a control of that size"
+        )
     return UnitMask(units, {**mask.manifest, "control": {"kind": LEAST, "of": mask.digest}})
 
 
@@ -255,9 +299,7 @@ def _make_target(
     if isinstance(given, (str, Path)):
         spec = parse_spec(str(given))
         if isinstance(spec, Path):
-            return Target(
-                spec.stem if len(spec.stem) <= 24 else _short(spec), UnitMask.load(spec), None
-            )
+            return _of_file(spec)
         given = find(spec)
     selection, network = given.manifest["selection"], given.manifest["stimuli"]["name"]
     share, number = selection["percentage"], selection["num_units"]
@@ -265,30 +307,96 @@ def _make_target(
     method = "" if selection["method"] == "ttest" else f":{selection['method']}"
     place = selection["localize_range"]
     ranged = "" if place == "100-100" else f" {place}"
-    return Target(f"{network}@{amount}{method}{ranged}", given.mask, given)
+    without = " without outliers" if selection["exclude_outliers"] else ""
+    label = f"{network}@{amount}{method}{ranged}{without}"
+    return Target(label, given.mask, given, given.barred, USUAL)
+
+
+def _of_file(path: Path) -> Target:
+    target = Target(path.stem if len(path.stem) <= 24 else _short(path), UnitMask.load(path), None)
+    if (target.mask.manifest.get("selection") or {}).get("exclude_outliers"):
+        logger.warning(
+            "%s was selected without outlier units, and its controls may have some: a mask's file "
+            "does not say which they are; localize it here (as in language@1) for fair ones",
+            target.label,
+        )
+    return target
+
+
+def _split(target: Target) -> list[Target]:
+    """The target, its outlier units alone, and the rest of it; where it cannot be, it is said."""
+    found = target.found
+    if found is None:
+        logger.warning(
+            "%s is not split: a mask alone does not say what is an outlier", target.label
+        )
+        return [target]
+    # Where outliers are barred, the others are drawn with none already.
+    kinds = target.kinds if found.barred is not None else (*target.kinds, OUTLIERS)
+    whole = replace(target, kinds=kinds)
+    outliers, all_units = found.outliers, found.mask.units
+    count = int(outliers.sum())
+    if count in (0, found.mask.count):
+        which = "all" if count else "none"
+        logger.warning("%s is not split: %s of its units are outliers", target.label, which)
+        return [whole]
+    rest = all_units & ~outliers
+    return [
+        whole,
+        # Its controls are outside the whole mask, and those of the rest have no outliers, either.
+        _part(target, OUTLIERS, outliers, barred=rest, kinds=OF_OUTLIERS),
+        _part(target, "rest", rest, barred=found.outlier_units, kinds=USUAL),
+    ]
+
+
+def _part(
+    target: Target, name: str, units: Array, *, barred: Array, kinds: tuple[str, ...]
+) -> Target:
+    threshold = None if target.found is None else float(target.found.outlier_threshold)
+    note = {"units": name, "of": target.mask.digest, "outlier_threshold": threshold}
+    mask = UnitMask(units, {**target.mask.manifest, "part": note})
+    return Target(f"{target.label} {name}", mask, target.found, barred, kinds)
 
 
 def _short(path: Path) -> str:
     return f"{path.stem[:12]}…{path.stem[-11:]}"
 
 
-def _control_masks(
+def _all_controls(
     target: Target, controls: Sequence[str] | None, seeds: Sequence[int]
-) -> Iterator[tuple[str, int | None, UnitMask]]:
-    found = target.found
-    known = CONTROLS if found is not None else ("uniform", "layer")
-    for kind in dict.fromkeys(known if controls is None else controls):
-        if kind not in known:
-            raise LsnsError(
-                f"control {kind!r} needs to know more of {target.label} than a mask says; "
-                "localize it here (as in language@1) or leave that control out"
-            )
-        if kind == LEAST and found is not None:
-            yield kind, None, least_selective(found)
-            continue
-        for seed in seeds:
-            magnitudes = found.magnitudes if found is not None and kind == "magnitude" else None
-            yield kind, seed, control_mask(target.mask, kind, seed=seed, magnitudes=magnitudes)  # type: ignore[arg-type]
+) -> list[tuple[str, int | None, UnitMask]]:
+    """Kind, seed and mask of each; a kind that nobody asked for is left out if it cannot be."""
+    drawn: list[tuple[str, int | None, UnitMask]] = []
+    for kind in dict.fromkeys(target.kinds if controls is None else controls):
+        try:
+            drawn += _controls_of_kind(target, kind, seeds)
+        except TooFewUnitsError as error:
+            if controls is not None:
+                raise LsnsError(f"{target.label}: control {kind!r}: {error}") from None
+            logger.warning("%s has no controls of kind %s: %s", target.label, kind, error)
+    return drawn
+
+
+def _controls_of_kind(
+    target: Target, kind: str, seeds: Sequence[int]
+) -> list[tuple[str, int | None, UnitMask]]:
+    found, needed = target.found, {}
+    if found is None and kind not in MASK_ALONE:
+        raise LsnsError(
+            f"control {kind!r} needs to know more of {target.label} than a mask says; "
+            "localize it here (as in language@1) or leave that control out"
+        )
+    if found is not None and kind == LEAST:
+        return [(kind, None, least_selective(found, target.mask, target.barred))]
+    if found is not None and kind == "magnitude":
+        needed["magnitudes"] = found.magnitudes
+    if found is not None and kind == OUTLIERS:
+        needed["outliers"] = found.outlier_units
+    known: Any = kind
+    return [
+        (kind, seed, control_mask(target.mask, known, seed=seed, barred=target.barred, **needed))
+        for seed in seeds
+    ]
 
 
 def _means(target: Target, mode: str) -> Array | None:

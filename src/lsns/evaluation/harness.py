@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from lsns.cache import sha256_file
 from lsns.errors import LsnsError
 from lsns.evaluation.benchmarks import Advance, Benchmark, Row
 
 if TYPE_CHECKING:
+    from lsns.evaluation.cells import PartStore
     from lsns.models.base import BaseModel
 
 # The first of these that a task has is its score; all are a share of correct items.
@@ -37,46 +39,69 @@ class HarnessTask(Benchmark):
 
     @property
     def paths(self) -> list[Path]:
-        """The task's own files, if it is given by its YAML file."""
-        path = Path(self.argument)
-        if path.suffix not in (".yaml", ".yml"):
-            return []
-        if not path.is_file():
-            raise LsnsError(f"no file {path}")
-        return [path, *(file for file in _data_files(path) if file.is_file())]
+        """All files that the task is made of: YAML, the code of its functions, local data."""
+        _ = _version()
+        if self._file is not None:
+            return _sources([self._file], lambda name: _yaml_files(name, self._manager))
+        name = _known(self.argument, self._manager)
+        return _sources(
+            _yaml_files(name, self._manager), lambda name: _yaml_files(name, self._manager)
+        )
 
     @property
     def description(self) -> dict[str, Any]:
-        """See `Benchmark`; items of a task of lm-eval's are those of its version."""
-        name = self.argument if not self.paths else self.paths[0].stem
-        return super().description | {"task": name, "lm_eval": _version()}
+        """See `Benchmark`; of a data set on the hub, only the name is known."""
+        name = self.argument if self._file is None else self._file.stem
+        # Files of one name in several folders are common, and the folders are no content.
+        files = sorted([path.name, sha256_file(path)] for path in self.paths)
+        own = {"files": files, "limit": self.limit, "task": name, "lm_eval": _version()}
+        return {"kind": type(self).__name__, **own}
 
     @property
     def size(self) -> int:
         """A guess: items are known when they are scored."""
-        _ = self._tasks
+        _ = self._task
         return 2 * (self.limit or 500)
 
     @cached_property
-    def _tasks(self) -> tuple[str, Any]:
-        """The task's name, and the manager that knows it."""
-        _ = _version()
-        with _quiet(), _same_random_state():
-            from lm_eval.tasks import TaskManager  # type: ignore[import-not-found]
+    def _file(self) -> Path | None:
+        """The task's YAML file, if it is given by one."""
+        path = Path(self.argument)
+        if path.suffix not in (".yaml", ".yml"):
+            return None
+        if not path.is_file():
+            raise LsnsError(f"no file {path}")
+        return path.resolve()
 
-            if not self.paths:
-                manager = TaskManager()
-                return _known(self.argument, manager), manager
-            path = self.paths[0].resolve()
-            return _task_name(path), TaskManager(include_path=str(path.parent))
+    @cached_property
+    def _manager(self) -> Any:
+        """What knows lm-eval's tasks, and those in the folder of the file."""
+        return _shipped_tasks() if self._file is None else _tasks_with(self._file.parent)
+
+    @cached_property
+    def _task(self) -> str:
+        """The task's name."""
+        if self._file is None:
+            return _known(self.argument, self._manager)
+        name = _task_name(self._file)
+        found = [path for path in _yaml_files(name, self._manager) if path != self._file]
+        if found:
+            raise LsnsError(f"{found[0]} is a task of the same name as {self._file}; rename one")
+        return name
 
     def run(
-        self, model: BaseModel, *, prefix: str, batch_size: int | None, advance: Advance
+        self,
+        model: BaseModel,
+        *,
+        prefix: str,
+        batch_size: int | None,
+        advance: Advance,
+        parts: PartStore | None = None,
     ) -> list[Row]:
-        """See `Benchmark`; a row is a document, `score` what lm-eval says of it."""
-        name, manager = self._tasks
+        """See `Benchmark`; a row is a document, `score` what lm-eval says of it. No parts."""
+        name = self._task
         with _quiet(), _same_random_state():
-            results = _evaluate(model, name, manager, prefix, batch_size, self.limit)
+            results = _evaluate(model, name, self._manager, prefix, batch_size, self.limit)
         advance(self.size)
         rows = [
             _row(self.name, task, sample)
@@ -157,23 +182,99 @@ def _known(name: str, manager: Any) -> str:
 
 
 def _task_name(path: Path) -> str:
-    return str(_config(path).get("task") or path.stem)
+    config = _config(path)
+    names = (config.get("task"), config.get("group"))
+    return next((name for name in names if isinstance(name, str)), path.stem)
 
 
-def _data_files(path: Path) -> Iterator[Path]:
-    """The local files that a task's YAML names."""
-    files = (_config(path).get("dataset_kwargs") or {}).get("data_files") or []
-    named = files.values() if isinstance(files, dict) else files
-    for entry in [named] if isinstance(named, str) else named:
-        for name in [entry] if isinstance(entry, str) else entry:
-            yield Path(name)
+@cache
+def _shipped_tasks() -> Any:
+    return _tasks_with(None)
+
+
+def _tasks_with(folder: Path | None) -> Any:
+    """lm-eval's own tasks, and those in a folder. It reads thousands of files."""
+    with _quiet(), _same_random_state():
+        from lm_eval.tasks import TaskManager  # type: ignore[import-not-found]
+
+        return TaskManager(include_path=None if folder is None else str(folder))
+
+
+def _yaml_files(name: str, manager: Any) -> list[Path]:
+    """The file of a task or group, or those of a tag's tasks; none for an unknown name."""
+    entry = manager.task_index.get(name)
+    # Before lm-eval 0.4.13 an entry is a dict, with the tasks of a tag under `task`.
+    fields = entry if isinstance(entry, dict) else vars(entry) if entry else {}
+    if isinstance(fields.get("yaml_path"), (str, Path)):
+        return [Path(fields["yaml_path"]).resolve()]
+    members = sorted(fields.get("tags") or fields.get("task") or [])
+    return [path for member in members for path in _yaml_files(member, manager)]
+
+
+def _sources(starts: Sequence[Path], find: Callable[[str], Sequence[Path]]) -> list[Path]:
+    """YAML files, those that they include or list, the code that they name, and their data.
+
+    Args:
+        starts: the first ones.
+        find: the files of a task that a group lists.
+    """
+    configs: dict[Path, None] = {}
+    others: dict[Path, None] = {}
+    waiting = list(starts)
+    while waiting:
+        path = waiting.pop()
+        if path in configs:
+            continue
+        configs[path] = None
+        config = _config(path)
+        waiting += [(path.parent / name).resolve() for name in _listed(config.get("include"))]
+        waiting += [file for name in _members(config.get("task")) for file in find(name)]
+        others |= dict.fromkeys(_code_files(config, path.parent))
+        others |= dict.fromkeys(_data_files(config))
+    return [*configs, *(path for path in others if path.is_file())]
+
+
+def _members(tasks: Any) -> Iterator[str]:
+    """The names that a group lists; a task has no list."""
+    for entry in tasks if isinstance(tasks, list) else []:
+        name = entry.get("task") or entry.get("group") if isinstance(entry, dict) else entry
+        yield from [name] if isinstance(name, str) else _members(name)
+
+
+def _code_files(value: Any, folder: Path) -> Iterator[Path]:
+    """The Python files of the functions in a configuration."""
+    if isinstance(value, _Function):
+        yield folder / f"{value.rpartition('.')[0].replace('.', '/')}.py"
+    children = value.values() if isinstance(value, dict) else value
+    for child in children if isinstance(value, (dict, list)) else []:
+        yield from _code_files(child, folder)
+
+
+def _data_files(config: Mapping[str, Any]) -> Iterator[Path]:
+    """The local files that a configuration names."""
+    files = (config.get("dataset_kwargs") or {}).get("data_files") or []
+    for entry in files.values() if isinstance(files, dict) else _listed(files):
+        yield from (Path(name) for name in _listed(entry))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+class _Function(str):
+    """What stands after `!function`: a module beside the YAML file, and a name in it."""
+
+    __slots__ = ()
 
 
 def _config(path: Path) -> dict[str, Any]:
     class Loader(yaml.SafeLoader):
-        """Reads lm-eval's `!function` as a plain word."""
+        """Reads lm-eval's `!function` without running it."""
 
-    Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))  # type: ignore[arg-type]
+    Loader.add_constructor(
+        "!function",
+        lambda loader, node: _Function(loader.construct_scalar(node)),  # type: ignore[arg-type]
+    )
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,7 +29,11 @@ from lsns.evaluation.packing import ROW_NODES, Rows, lay_out, split_rows
 from lsns.models.base import BaseModel
 from lsns.models.huggingface import decoder_of
 
+if TYPE_CHECKING:
+    from lsns.evaluation.cells import PartStore
+
 Array = np.ndarray[Any, Any]
+Tokens = tuple[int, ...]
 
 # Nodes of a forward pass: large enough for the rate of large matrices, small enough for caches.
 TOKEN_BUDGET = 1024
@@ -42,16 +47,20 @@ def sequence_logprobs(
     model: BaseModel,
     sequences: Sequence[Sequence[int]],
     *,
+    names: Sequence[str] | None = None,
     batch_size: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    parts: PartStore | None = None,
 ) -> list[Float[Array, " n_predictions"]]:
     """Log-probability of every token of each sequence but its first, after those before it.
 
     Args:
         model: see `scoring.score_texts`.
         sequences: token ids, at least two each.
+        names: what each is called in an error.
         batch_size: see `scoring.score_texts`.
         advance: see `scoring.score_texts`.
+        parts: where what is computed is kept, chunk by chunk, for a run that goes on.
 
     Returns:
         Per sequence float64 (n_tokens - 1,), nats. Computed from float32 logits, whatever the
@@ -62,21 +71,23 @@ def sequence_logprobs(
     """
     if batch_size is not None and batch_size < 1:
         raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
-    unique = sorted({tuple(sequence) for sequence in sequences})
-    counts = Counter(tuple(sequence) for sequence in sequences)
-    found: dict[tuple[int, ...], Array] = {}
+    keys = [tuple(sequence) for sequence in sequences]
+    unique, counts = sorted(set(keys)), Counter(keys)
+    called = dict(zip(keys, names or [], strict=names is not None))
+    found: dict[Tokens, Array] = {}
     with model.evaluating(), explained_memory():
         way = _way(model)
+        chunks = _plan(way, unique)
 
         def compute(chunk: Chunk) -> list[Array]:
-            batches = _batches(way, chunk, unique, batch_size)
-            parts = [_run(way, [unique[i] for i in batch]) for batch in batches]
-            return [values for part in parts for values in part]
+            chosen = [unique[i] for i in chunk]
+            run = partial(_run_chunk, way, chosen, batch_size, called)
+            return parts.complete(chosen, run, last=chunk == chunks[-1]) if parts else run()
 
-        for chunk, results in map_chunks(compute, _plan(way, unique)):
+        for chunk, results in map_chunks(compute, chunks):
             found.update(zip((unique[i] for i in chunk), results, strict=True))
             advance(sum(counts[unique[i]] for i in chunk))
-    return [found[tuple(sequence)] for sequence in sequences]
+    return [found[key] for key in keys]
 
 
 def prepare(model: BaseModel) -> None:
@@ -105,7 +116,7 @@ class _Way:
     shares: bool
 
 
-def _plan(way: _Way, sequences: Sequence[Sequence[int]]) -> list[Chunk]:
+def _plan(way: _Way, sequences: Sequence[Tokens]) -> list[Chunk]:
     """Chunks of sequences in sorted order: of short ones a pass each, then the long ones."""
     lengths = [len(sequence) - 1 for sequence in sequences]
     short = [i for i, n in enumerate(lengths) if way.shares and n <= MOST_SHARED]
@@ -118,19 +129,33 @@ def _plan(way: _Way, sequences: Sequence[Sequence[int]]) -> list[Chunk]:
     return chunks + [tuple(long[i] for i in chunk) for chunk in planned]
 
 
-def _batches(
-    way: _Way, chunk: Chunk, sequences: Sequence[Sequence[int]], batch_size: int | None
-) -> list[Chunk]:
-    if batch_size is None and _is_shared(way, [sequences[i] for i in chunk]):
+def _run_chunk(
+    way: _Way,
+    sequences: Sequence[Tokens],
+    batch_size: int | None,
+    names: Mapping[Tokens, str],
+) -> list[Array]:
+    """The values of a chunk's sequences, in their order."""
+    batches = _batches(way, sequences, batch_size)
+    values = [found for batch in batches for found in _run(way, [sequences[i] for i in batch])]
+    for sequence, found in zip(sequences, values, strict=True):
+        if not np.isfinite(found).all():
+            raise LsnsError(_not_finite(way.model, sequence, names.get(sequence, "")))
+    return values
+
+
+def _batches(way: _Way, sequences: Sequence[Tokens], batch_size: int | None) -> list[Chunk]:
+    chunk = tuple(range(len(sequences)))
+    if batch_size is None and _is_shared(way, sequences):
         return [chunk]
     return split_batches(chunk, sequences, batch_size=batch_size, budget=TOKEN_BUDGET)
 
 
-def _is_shared(way: _Way, sequences: Sequence[Sequence[int]]) -> bool:
+def _is_shared(way: _Way, sequences: Sequence[Tokens]) -> bool:
     return way.shares and all(len(sequence) - 1 <= MOST_SHARED for sequence in sequences)
 
 
-def _run(way: _Way, sequences: Sequence[Sequence[int]]) -> list[Array]:
+def _run(way: _Way, sequences: Sequence[Tokens]) -> list[Array]:
     """One batch of sequences to log-probabilities, in their order."""
     if _is_shared(way, sequences):
         places = split_rows(sequences)
@@ -153,10 +178,7 @@ def _edge_values(way: _Way, rows: Rows) -> Float[Array, " n_edges"]:
         low, high = np.searchsorted(rows.parents, [start * width, (start + step) * width])
         parents = rows.parents[low:high] - start * width
         parts.append(_logprobs(way, states, parents, rows.targets[low:high]))
-    values = np.concatenate(parts)
-    if not np.isfinite(values).all():
-        raise LsnsError(_not_finite(way.model, rows, values))
-    return values
+    return np.concatenate(parts)
 
 
 def _states(way: _Way, rows: Rows, which: slice) -> torch.Tensor:
@@ -188,9 +210,18 @@ def _logprobs(
         logits = (way.head(chosen) if way.head else chosen).float()
         rows = torch.from_numpy(which[low:high] - start).to(logits.device)
         columns = torch.from_numpy(targets[low:high]).to(logits.device)
-        found = logits[rows, columns] - logits.logsumexp(dim=-1)[rows]
+        found = logits[rows, columns] - _logsumexp(logits)[rows]
         values[low:high] = found.cpu().numpy()
     return values
+
+
+def _logsumexp(logits: torch.Tensor) -> torch.Tensor:
+    """Log of the summed exponentials of each row; overwrites `logits`.
+
+    `torch.logsumexp` makes copies of what has a column per vocabulary entry: twice the time.
+    """
+    largest = logits.amax(dim=-1, keepdim=True)
+    return logits.sub_(largest).exp_().sum(dim=-1).log_().add_(largest[:, 0])
 
 
 def _additive(visible: Array, model: BaseModel) -> torch.Tensor:
@@ -201,13 +232,11 @@ def _additive(visible: Array, model: BaseModel) -> torch.Tensor:
     return torch.where(seen, zero, least)[:, None]
 
 
-def _not_finite(model: BaseModel, rows: Rows, values: Array) -> str:
-    place = next(i for i, path in enumerate(rows.paths) if not np.isfinite(values[path]).all())
-    tokens = rows.targets[rows.paths[place]].tolist()
-    text = model.tokenizer.decode(tokens)
+def _not_finite(model: BaseModel, sequence: Tokens, name: str) -> str:
+    text = model.tokenizer.decode(list(sequence[1:]))
     dtype = str(next(model.model.parameters()).dtype).removeprefix("torch.")
     return (
-        f"the log-probability of {text[:60]!r} is not finite in {dtype}; "
+        f"{name}{': ' * bool(name)}the log-probability of {text[:60]!r} is not finite in {dtype}; "
         "use --dtype float32 or bfloat16"
     )
 

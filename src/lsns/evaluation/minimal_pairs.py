@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lsns.errors import LsnsError
 from lsns.evaluation.scoring import Prefix, score_texts
 from lsns.models.base import BaseModel
+
+if TYPE_CHECKING:
+    from lsns.evaluation.cells import PartStore
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,19 @@ class MinimalPair:
         item: names it within its paradigm: its `pairID`, else the number of its line from 0.
         good: the sentence that should be likelier.
         bad: the other one.
+        where: the file and line that it was read from, if it was.
     """
 
     paradigm: str
     item: str
     good: str
     bad: str
+    where: str = field(default="", compare=False)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.where}{', ' * bool(self.where)}paradigm {self.paradigm}, item {self.item}"
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ def score_pairs(
     prefix: Prefix | str = "auto",
     batch_size: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    parts: PartStore | None = None,
 ) -> list[PairResult]:
     """Score both sentences of every pair, intact or under the lesions that are attached.
 
@@ -106,15 +117,21 @@ def score_pairs(
         prefix: see `scoring.resolve_prefix`; it moves accuracy by points.
         batch_size: see `scoring.score_texts`.
         advance: told of the number of sentences (two per pair) as they are done.
+        parts: see `scoring.score_texts`.
 
     Returns:
         In the order of `pairs`.
 
     Raises:
-        LsnsError: see `scoring.score_texts`.
+        LsnsError: see `scoring.score_texts`; the pair is named.
     """
     texts = [text for pair in pairs for text in (pair.good, pair.bad)]
-    scores = score_texts(model, texts, prefix=prefix, batch_size=batch_size, advance=advance)
+    keys = ("sentence_good", "sentence_bad")
+    names = [f"{pair.name}, {key}" for pair in pairs for key in keys]
+    scores = score_texts(
+        model, texts, names=names, prefix=prefix, batch_size=batch_size, advance=advance,
+        parts=parts,
+    )  # fmt: skip
     totals = [score.total for score in scores]
     return [
         PairResult(benchmark, pair.paradigm, pair.item, good, bad, good > bad)
@@ -179,7 +196,7 @@ def _read_line(path: Path, number: int, line: str) -> MinimalPair:
     if good == bad:
         raise LsnsError(f"{where}: both sentences are {good[:60]!r}; a pair must differ")
     paradigm, item = fields.get("UID", path.stem), fields.get("pairID", number - 1)
-    return MinimalPair(str(paradigm), str(item), good, bad)
+    return MinimalPair(str(paradigm), str(item), good, bad, where)
 
 
 def _sentence(where: str, fields: dict[str, Any], key: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lsns.errors import LsnsError
 from lsns.evaluation.logprobs import sequence_logprobs
 from lsns.evaluation.scoring import Front, Prefix, TextTokens, encode, in_front, resolve_prefix
 from lsns.models.base import BaseModel
+
+if TYPE_CHECKING:
+    from lsns.evaluation.cells import PartStore
 
 # A text of a few pages should be several items, also for a model that reads all of it at once.
 CONTEXT = 512
@@ -82,6 +86,7 @@ def score_windows(
     prefix: Prefix | str = "auto",
     batch_size: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    parts: PartStore | None = None,
 ) -> list[WindowResult]:
     """Score a text in windows that overlap; every token is scored once.
 
@@ -97,6 +102,7 @@ def score_windows(
         prefix: stands in front of every window, not only the first; see `scoring.resolve_prefix`.
         batch_size: windows per forward pass; see `scoring.score_texts`.
         advance: told of the number of windows as they are done.
+        parts: see `scoring.score_texts`.
 
     Returns:
         The windows in order.
@@ -109,7 +115,10 @@ def score_windows(
     tokens = encode(model.tokenizer, [text])[0]
     windows = _plan(model, tokens.ids, front, context, stride)
     sequences = [in_front(front, tokens.ids[w.begin : w.end]) for w in windows]
-    scored = sequence_logprobs(model, sequences, batch_size=batch_size, advance=advance)
+    names = [f"{name}, window {place}" for place in range(len(windows))]
+    scored = sequence_logprobs(
+        model, sequences, names=names, batch_size=batch_size, advance=advance, parts=parts
+    )
     starts = _starts(tokens, text)
     return [
         WindowResult(

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,6 +19,9 @@ from lsns.errors import LsnsError
 from lsns.evaluation.logprobs import sequence_logprobs
 from lsns.models.base import BaseModel
 from lsns.models.huggingface import quiet_transformers
+
+if TYPE_CHECKING:
+    from lsns.evaluation.cells import PartStore
 
 Array = np.ndarray[Any, Any]
 Prefix = Literal["auto", "bos", "eos", "none"]
@@ -109,9 +112,11 @@ def score_texts(
     model: BaseModel,
     texts: Sequence[str],
     *,
+    names: Sequence[str] | None = None,
     prefix: Prefix | str = "auto",
     batch_size: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    parts: PartStore | None = None,
 ) -> list[TextScore]:
     """Score every text, intact or under the lesions that are attached.
 
@@ -122,10 +127,12 @@ def score_texts(
     Args:
         model: from `lsns.load_model`.
         texts: read as they are; special tokens that the tokenizer would add are left out.
+        names: what each is called in an error; by default by its number.
         prefix: what stands in front of each text; see `resolve_prefix`. A text that begins with
             that very token keeps the one it has.
         batch_size: texts per forward pass; by default as many as fit a fixed number of tokens.
         advance: told of the number of texts as they are done.
+        parts: where what is computed is kept, for a run that goes on.
 
     Returns:
         In the order of `texts`.
@@ -137,9 +144,12 @@ def score_texts(
     front = resolve_prefix(model.tokenizer, prefix)
     tokens = encode(model.tokenizer, texts)
     sequences = [in_front(front, one.ids) for one in tokens]
-    for index, sequence in enumerate(sequences):
-        _check_sequence(model, sequence, f"text {index + 1} ({texts[index][:40]!r})")
-    scored = sequence_logprobs(model, sequences, batch_size=batch_size, advance=advance)
+    called = names or [f"text {number}" for number in range(1, len(texts) + 1)]
+    for sequence, text, name in zip(sequences, texts, called, strict=True):
+        _check_sequence(model, sequence, f"{name} ({text[:40]!r})")
+    scored = sequence_logprobs(
+        model, sequences, names=called, batch_size=batch_size, advance=advance, parts=parts
+    )
     return [
         TextScore(text, np.array(one.ids), _aligned(values, len(one.ids)), one.offsets)
         for text, one, values in zip(texts, tokens, scored, strict=True)

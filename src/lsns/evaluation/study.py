@@ -1,8 +1,8 @@
 """`evaluate`: conditions x benchmarks, item by item, and what came out: a `Study`.
 
 A cell is a condition on a benchmark. Each is written when it is computed, under a name made of
-all that determines it, so that a run which was stopped goes on, and one that is finished needs no
-model.
+all that determines it, and until then in parts, so that a run which was stopped goes on, and one
+that is finished needs no model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import logging
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,6 +115,7 @@ def evaluate(
     benchmarks: Sequence[str] = ("minimal-pairs",),
     *,
     controls: Sequence[str] | None = None,
+    split_outliers: bool = False,
     seeds: int | Sequence[int] = 20,
     modes: Sequence[str] = ("zero",),
     prefix: str = "auto",
@@ -137,8 +138,11 @@ def evaluate(
         benchmarks: `minimal-pairs`, `minimal-pairs:PATH`, `blimp:FOLDER`, `syntaxgym:FOLDER`,
             `perplexity`, `perplexity:FILE` or `lm-eval:TASK`; `other=` in front puts one on the
             other side of the double dissociation.
-        controls: of `uniform`, `layer`, `magnitude` and `least`; None: all that what is known of
-            a mask allows (a mask alone: uniform and layer).
+        controls: of `uniform`, `layer`, `magnitude`, `least` and `outliers`; None: the first four
+            (a mask alone: uniform and layer), as far as there are units for them.
+        split_outliers: lesion each mask that has outlier units three times: all of it, these
+            alone (`language@1 outliers`), and the rest (`language@1 rest`), each with its own
+            controls. Those of the rest have no outliers; of all, some have as many.
         seeds: how many masks of each kind of control are drawn, from seed 42 on; or the seeds.
         modes: `zero`, `mean`, or both.
         prefix: what stands in front of each text; see `scoring.resolve_prefix`.
@@ -160,8 +164,13 @@ def evaluate(
     store = CellStore(Path(output_dir))
     chosen = parse_benchmarks(benchmarks, limit=limit)
     subject = _Subject(model)
-    targets = make_targets(masks, lambda spec: _find(subject, spec, cache_dir, progress))
+    targets = make_targets(
+        masks,
+        lambda spec: _find(subject, spec, cache_dir, progress),
+        split_outliers=split_outliers,
+    )
     conditions = make_conditions(targets, controls=controls, seeds=seeds, modes=modes)
+    transferred = _transferred(subject, targets)
     front = _front(subject, prefix, Path(output_dir))
     run = _Run(subject, conditions, chosen, front, store, batch_size)
     tables = run.complete(progress=progress)
@@ -177,6 +186,7 @@ def evaluate(
         "masks": [target.label for target in targets],
         "benchmarks": list(benchmarks),
         "controls": None if controls is None else list(controls),
+        "split_outliers": split_outliers,
         "seeds": seeds if isinstance(seeds, int) else list(seeds),
         "modes": list(modes),
         "prefix": prefix,
@@ -187,10 +197,11 @@ def evaluate(
     study = Study(
         [row for outcome in outcomes for row in summarize(outcome, conditions)],
         dissociate(outcomes, conditions),
-        _manifest(run, targets, options),
+        _manifest(run, targets, options) | {"transferred": transferred},
         [(c, b, tables[run.key(c, b)]) for c in conditions for b in chosen],
     )
-    _write(study, Path(output_dir))
+    with store.alone("study", "its summary"):
+        _write(study, Path(output_dir))
     return study
 
 
@@ -292,44 +303,68 @@ class _Run:
         model = self.subject.load()
         _prepare(model, self.conditions)
         found: dict[str, pa.Table] = {}
-        with self._interruptible(found, ready, len(missing)), _bar(total, progress) as bar:
+        with self._interruptible(missing.values(), ready), _bar(total, progress) as bar:
             for place, (key, (condition, benchmark)) in enumerate(missing.items(), start=1):
                 bar.set_description(f"{place}/{len(missing)} {condition.words}, {benchmark.name}")
-                found[key] = self._compute_cell(model, condition, benchmark, bar)
+                found[key] = self._complete_cell(model, condition, benchmark, bar)
         return found
+
+    def _complete_cell(
+        self, model: BaseModel, condition: Condition, benchmark: Benchmark, bar: Any
+    ) -> pa.Table:
+        before = bar.n
+        what = f"{benchmark.name} under {condition.words}"
+        with self.store.alone(self.key(condition, benchmark), what):
+            # Another run may have computed it since.
+            table = self.store.load(self.description(condition, benchmark))
+            if table is None:
+                table = self._compute_cell(model, condition, benchmark, bar)
+        bar.update(benchmark.size - (bar.n - before))
+        return table
 
     def _compute_cell(
         self, model: BaseModel, condition: Condition, benchmark: Benchmark, bar: Any
     ) -> pa.Table:
         from lsns.lesions.ablation import lesion
 
+        description = self.description(condition, benchmark)
+        parts = self.store.parts(description)
+        if parts.count:
+            name = f"{benchmark.name} under {condition.words}"
+            logger.info("%s: %d parts are there from an earlier run", name, parts.count)
         state: Any = nullcontext()
         if condition.mask is not None:
             mode: Any = condition.mode
             state = lesion(model, condition.mask, mode, means=condition.means)
-        before = bar.n
         try:
             with state:
                 rows = benchmark.run(
-                    model, prefix=self.front.asked, batch_size=self.batch_size, advance=bar.update
-                )
+                    model, prefix=self.front.asked, batch_size=self.batch_size,
+                    advance=bar.update, parts=parts,
+                )  # fmt: skip
         except LsnsError as error:
             raise LsnsError(f"{benchmark.name} under {condition.words}: {error}") from error
-        bar.update(benchmark.size - (bar.n - before))
         return self.store.save(
-            self.description(condition, benchmark),
+            description,
             rows,
             condition.columns,
             {"device": str(model.device), "batch_size": self.batch_size, **_versions()},
         )
 
     @contextmanager
-    def _interruptible(self, found: Mapping[str, Any], ready: int, missing: int) -> Iterator[None]:
+    def _interruptible(
+        self, missing: Collection[tuple[Condition, Benchmark]], ready: int
+    ) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
+            cells = [self.description(*cell) for cell in missing]
+            unfinished = [cell for cell in cells if not self.store.path(cell).exists()]
+            parts = self.store.parts(unfinished[0]).count if unfinished else 0
+            total = ready + len(cells)
             raise KeyboardInterrupt(
-                f"interrupted: {ready + len(found)} of {ready + missing} cells are kept in "
+                f"interrupted: {total - len(unfinished)} of {total} cells"
+                f"{f' and {parts} parts of the next' if parts else ''} are kept in "
                 f"{self.store.folder}; the same command goes on from there"
             ) from None
 
@@ -358,6 +393,42 @@ def _front(subject: _Subject, prefix: str, folder: Path) -> Front | _KnownFront:
     content.setdefault(model, {})[prefix] = [front.token, front.token_id]
     write_json(memo, content)
     return front
+
+
+def _transferred(subject: _Subject, targets: Sequence[Target]) -> list[str]:
+    """The labels of masks that come from another model than is evaluated, which is said.
+
+    To use a base model's mask in the model that was tuned from it makes sense; a mix-up does not.
+    Models are told apart by their identities: the same weights from a folder and from the hub
+    have two.
+    """
+    described = subject.description
+    here = {
+        "identity": described["model"],
+        "pretrained": described["pretrained"],
+        "init_seed": described["init_seed"],
+    }
+    origins = {target.label: _origin(target) for target in targets}
+    labels = [
+        label
+        for label, origin in origins.items()
+        if any(origin.get(key, value) != value for key, value in here.items())
+    ]
+    if labels:
+        names = dict.fromkeys(str(origins[label].get("name", "unknown")) for label in labels)
+        logger.warning(
+            "masks from another model (%s) than the one evaluated (%s), used as they are: %s",
+            ", ".join(names),
+            subject.given.name,
+            ", ".join(labels),
+        )
+    return labels
+
+
+def _origin(target: Target) -> Mapping[str, Any]:
+    """What a mask's manifest says of its model; nothing if it has none."""
+    model = target.mask.manifest.get("model")
+    return model if isinstance(model, Mapping) else {}
 
 
 def _find(
@@ -441,4 +512,5 @@ def _manifest(run: _Run, targets: Sequence[Target], options: Mapping[str, Any]) 
 
 def _write(study: Study, folder: Path) -> None:
     study.to_csv(folder / "summary.csv")
-    write_json(folder / "study.json", {**study.manifest, "dissociation": study.dissociation})
+    tables = {"summary": study.summary, "dissociation": study.dissociation}
+    write_json(folder / "study.json", {**study.manifest, **tables})

@@ -108,6 +108,7 @@ def summarize(outcome: Outcome, conditions: Sequence[Condition]) -> list[dict[st
             "items": outcome.items,
             "paradigms": outcome.paradigms,
             **condition.columns,
+            "outlier_units": condition.outlier_units,
             "value": float(value[place]),
             "low": float(low[place]),
             "high": float(high[place]),
@@ -173,6 +174,9 @@ def _among_controls(
     for kind, places in controls_of(conditions, place).items():
         digests = {mask.digest for p in places if (mask := conditions[p].mask) is not None}
         row[f"{kind}_n"], row[f"{kind}_distinct"] = len(places), len(digests)
+        outliers = [conditions[p].outlier_units for p in places]
+        if None not in outliers:
+            row[f"{kind}_outliers"] = float(np.mean(np.array(outliers)))
         row[f"{kind}_mean"] = float(np.mean(value[places]))
         row[f"{kind}_min"] = float(np.min(value[places]))
         row[f"{kind}_max"] = float(np.max(value[places]))

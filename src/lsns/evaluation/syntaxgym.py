@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsns.errors import LsnsError
 from lsns.evaluation.formulas import Formula, Region, evaluate, parse, regions_of
 from lsns.evaluation.scoring import Prefix, TextScore, score_texts, span_surprisal
 from lsns.models.base import BaseModel
+
+if TYPE_CHECKING:
+    from lsns.evaluation.cells import PartStore
 
 # Bits by (condition, region number), of one item.
 Surprisals = Mapping[tuple[str, int], float]
@@ -155,6 +158,7 @@ def score_suites(
     prefix: Prefix | str = "auto",
     batch_size: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    parts: PartStore | None = None,
 ) -> list[PredictionResult]:
     """Evaluate every prediction for every item, intact or under the lesions that are attached.
 
@@ -165,6 +169,7 @@ def score_suites(
         prefix: see `scoring.resolve_prefix`.
         batch_size: see `scoring.score_texts`.
         advance: told of the number of sentences as they are done.
+        parts: see `scoring.score_texts`.
 
     Returns:
         Suite by suite, item by item, prediction by prediction.
@@ -172,9 +177,11 @@ def score_suites(
     Raises:
         LsnsError: see `scoring.score_texts` and `region_surprisals`.
     """
-    sentences = [sentence for suite in suites for sentence in suite.sentences]
-    texts = [sentence.text for sentence in sentences]
-    scores = score_texts(model, texts, prefix=prefix, batch_size=batch_size, advance=advance)
+    named = [(sentence, _name(suite, sentence)) for suite in suites for sentence in suite.sentences]
+    scores = score_texts(
+        model, [sentence.text for sentence, _ in named], names=[name for _, name in named],
+        prefix=prefix, batch_size=batch_size, advance=advance, parts=parts,
+    )  # fmt: skip
     rest = iter(scores)
     return [
         result
@@ -201,7 +208,7 @@ def item_surprisals(
         (condition, number): bits
         for condition, sentence in conditions.items()
         for number, bits in region_surprisals(
-            sentence, next(scores), name=f"suite {suite.name}, item {item}, {condition}"
+            sentence, next(scores), name=_name(suite, sentence)
         ).items()
     }
 
@@ -234,6 +241,10 @@ def _is_unscored(score: TextScore, end: int) -> bool:
     """Whether all up to `end` is the one token at the beginning that has no context."""
     first_only = len(score.anchors) < 2 or score.anchors[1] >= end
     return score.n_scored < len(score.token_ids) and bool(first_only)
+
+
+def _name(suite: Suite, sentence: Sentence) -> str:
+    return f"suite {suite.name}, item {sentence.item}, {sentence.condition}"
 
 
 def _evaluate_item(

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lsns.evaluation.benchmarks import DOMAINS, LANGUAGE
-from lsns.evaluation.conditions import CONTROLS
+from lsns.evaluation.conditions import CONTROLS, OUTLIERS
 from lsns.evaluation.summary import FEW
 
 Row = Mapping[str, Any]
-HEAD = ("condition", "value", "95%", "difference", "95%", "n", "mean", "range", "p")
+HEAD = ("condition", "outliers", "value", "95%", "difference", "95%", "n", "mean", "range", "p")
+# In words, where the name of a kind of controls is no adjective.
+WORDS = {OUTLIERS: "as many outliers"}
 
 
 def describe_study(
@@ -43,13 +45,21 @@ def _benchmark(model: str, rows: Sequence[Row]) -> str:
     for row in rows:
         if row["condition"] != "control":
             lines += _lines(row)
+    if not _knows_outliers(rows):
+        lines = [[line[0], *line[2:]] for line in lines]
     return "\n".join([title, model, *_aligned(lines)])
+
+
+def _knows_outliers(rows: Sequence[Row]) -> bool:
+    return any(row.get("outlier_units") is not None for row in rows)
 
 
 def _lines(row: Row) -> list[Sequence[str]]:
     digits = 2 if row["measure"] == "perplexity" else 4
     name = "intact" if row["condition"] == "intact" else _name(row)
-    cells = [name, f"{row['value']:.{digits}f}", _range(row["low"], row["high"], digits)]
+    known = row.get("outlier_units")
+    cells = [name, "" if known is None else str(known)]
+    cells += [f"{row['value']:.{digits}f}", _range(row["low"], row["high"], digits)]
     if "difference" in row:
         ends = _range(row["difference_low"], row["difference_high"], 4, sign=True)
         cells += [f"{row['difference']:+.4f}", ends]
@@ -61,8 +71,10 @@ def _control(row: Row, kind: str, digits: int) -> Sequence[str]:
     if row[f"{kind}_n"] > 1:
         spread = _range(row[f"{kind}_min"], row[f"{kind}_max"], digits)
     mean = f"{row[f'{kind}_mean']:.{digits}f}"
+    outliers = row.get(f"{kind}_outliers")
     return [
-        f"  {kind} controls",
+        f"  {WORDS.get(kind, f'{kind} controls')}",
+        "" if outliers is None else f"{outliers:.1f}",
         "",
         "",
         "",
@@ -96,7 +108,8 @@ def _dissociation(model: str, summary: Sequence[Row], rows: Sequence[Row]) -> st
     title = f"differences to intact, language ({sides[LANGUAGE]}) against others ({sides['other']})"
     kinds = [kind for kind in CONTROLS if any(f"{kind}_p" in row for row in rows)]
     head = ["condition", *(word for side in (*DOMAINS, "gap") for word in (side, "95%"))]
-    lines: list[Sequence[str]] = [[*head, *(f"p of gap, {kind}" for kind in kinds)]]
+    named = (f"p of gap, {WORDS.get(kind, kind)}" for kind in kinds)
+    lines: list[Sequence[str]] = [[*head, *named]]
     for row in rows:
         cells = [_name(row)]
         for side in (*DOMAINS, "gap"):
@@ -122,6 +135,11 @@ def _foot(summary: Sequence[Row], resamples: int) -> str:
         "mean, range: of the controls' values; p: (1 + controls at least as harmful) / "
         "(1 + controls)",
     ]
+    if _knows_outliers(summary):
+        lines.append(
+            "outliers: units of the mask whose mean |activation| is over --outlier-threshold times "
+            "the median of their layer; of controls, how many on average"
+        )
     if any(row["measure"] == "perplexity" for row in summary):
         lines.append("perplexity: the difference is the log of the ratio to intact")
     if any(FEW in str(row.get(f"{kind}_note", "")) for row in summary for kind in CONTROLS):

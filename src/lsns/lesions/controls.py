@@ -8,19 +8,23 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from lsns.analysis.selection import random_state
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask
 
 Array = np.ndarray[Any, Any]
-Control = Literal["uniform", "layer", "magnitude"]
+Control = Literal["uniform", "layer", "magnitude", "outliers"]
 # A partner is drawn among at most this many units, none of which differs by more than this
 # factor; where there is none, it is the nearest. Without the factor, the few largest units, which
 # matter most, would get partners far smaller than the largest that are free.
 NEIGHBOURS = 8
 LARGEST_FACTOR = 1.5
+
+
+class TooFewUnitsError(LsnsError):
+    """There are not enough units outside a mask for a control of that kind."""
 
 
 def control_mask(
@@ -29,6 +33,8 @@ def control_mask(
     *,
     seed: int = 42,
     magnitudes: Float[Array, "n_layers hidden_size"] | None = None,
+    barred: Bool[Array, "n_layers hidden_size"] | None = None,
+    outliers: Bool[Array, "n_layers hidden_size"] | None = None,
 ) -> UnitMask:
     """A random mask of `mask.count` units, none of which is in `mask`.
 
@@ -36,76 +42,116 @@ def control_mask(
         mask: the mask to be controlled for.
         kind: `uniform` over all other units (as published: the very draw of the published
             script); `layer`: as many in every layer as the mask has there; `magnitude`: in every
-            layer, for each unit of the mask one of about the same mean |activation|.
+            layer, for each unit of the mask one of about the same mean |activation|; `outliers`:
+            as many outlier units as the mask has, of any layer, and the rest of the units from
+            those that are none.
         seed: of the draw.
         magnitudes: mean |activation| of every unit, for `magnitude`, e.g.
             `Localization.magnitudes`.
+        barred: units that are not drawn, either; where the mask itself could not have them, a
+            control must not.
+        outliers: the outlier units, for `outliers`, e.g. `Localization.outlier_units`.
 
     Returns:
-        The mask; its manifest names the kind, the seed, and for `magnitude` how well it matched:
-        the ratio of the summed |activation| of the control to that of the mask.
+        The mask; its manifest names the kind, the seed, where units are barred how many, and where
+        magnitudes are given how well it matched: the ratio of the summed |activation| of the
+        control to that of the mask.
 
     Raises:
-        LsnsError: too few units outside the mask, or no magnitudes.
+        LsnsError: no magnitudes or no outliers where they are needed, or arrays of another shape.
+        TooFewUnitsError: too few units outside the mask.
     """
     if kind not in get_args(Control):
         raise LsnsError(f"no control {kind!r}; use one of {', '.join(get_args(Control))}")
-    if kind == "magnitude" and magnitudes is None:
-        raise LsnsError("control 'magnitude' needs magnitudes=, e.g. Localization.magnitudes")
-    if magnitudes is not None and magnitudes.shape != mask.units.shape:
-        raise LsnsError(
-            f"magnitudes of shape {magnitudes.shape} do not fit a mask of {mask.units.shape}"
-        )
-    rng = random_state(seed)
-    if kind == "uniform":
-        units = _uniform(mask.units.ravel(), mask.count, rng).reshape(mask.units.shape)
-    else:
-        rows = [
-            _in_layer(layer, mask.units[layer], magnitudes if kind == "magnitude" else None, rng)
-            for layer in range(len(mask.units))
-        ]
-        units = np.stack(rows)
-    matched = {} if magnitudes is None else {"magnitude_ratio": _ratio(units, mask, magnitudes)}
-    note = {"kind": kind, "seed": seed, "of": mask.digest, **matched}
+    _check_arrays(kind, mask, magnitudes=magnitudes, barred=barred, outliers=outliers)
+    free = ~mask.units if barred is None else ~(mask.units | barred.astype(bool))
+    units = _draw(kind, mask.units, free, magnitudes, outliers, random_state(seed))
+    note: dict[str, Any] = {"kind": kind, "seed": seed, "of": mask.digest}
+    if barred is not None:
+        note["barred"] = int(barred.sum())
+    if magnitudes is not None:
+        note["magnitude_ratio"] = _ratio(units, mask, magnitudes)
     return UnitMask(units, {**mask.manifest, "control": note})
 
 
-def _in_layer(
-    layer: int, taken: Array, magnitudes: Array | None, rng: np.random.RandomState
+def _check_arrays(kind: Control, mask: UnitMask, **arrays: Array | None) -> None:
+    """Raise an `LsnsError` for an array that is missing or of another model."""
+    needed = {"magnitude": ("magnitudes", "magnitudes"), "outliers": ("outliers", "outlier_units")}
+    name, source = needed.get(kind, ("", ""))
+    if name and arrays[name] is None:
+        raise LsnsError(f"control {kind!r} needs {name}=, e.g. Localization.{source}")
+    for name, array in arrays.items():
+        if array is not None and array.shape != mask.units.shape:
+            raise LsnsError(
+                f"{name}= of shape {array.shape} does not fit a mask of {mask.units.shape}"
+            )
+
+
+def _draw(
+    kind: Control,
+    selected: Array,
+    free: Array,
+    magnitudes: Array | None,
+    outliers: Array | None,
+    rng: np.random.RandomState,
 ) -> Array:
-    if (~taken).sum() < taken.sum():
-        raise LsnsError(
-            f"layer {layer} has {int(taken.sum())} selected units and only "
-            f"{int((~taken).sum())} others; use a smaller mask or the uniform control"
+    if kind == "outliers" and outliers is not None:
+        # The others first: a mask without outliers has the units of the uniform control, where
+        # outliers are barred.
+        large = outliers.astype(bool)
+        others = _some(free & ~large, selected & ~large, "units that are no outliers", rng)
+        return others | _some(free & large, selected & large, "outlier units", rng)
+    if kind == "uniform":
+        return _some(free, selected, "units", rng)
+    sizes = magnitudes if kind == "magnitude" else None
+    rows = [
+        _in_layer(layer, selected[layer], free[layer], sizes, rng) for layer in range(len(selected))
+    ]
+    return np.stack(rows)
+
+
+def _some(free: Array, selected: Array, what: str, rng: np.random.RandomState) -> Array:
+    """As many free units as there are selected ones."""
+    k, places = int(selected.sum()), np.flatnonzero(free)
+    if places.size < k:
+        raise TooFewUnitsError(
+            f"{k} {what} are selected and only {places.size} others may be drawn: no control of "
+            "that size"
+        )
+    units = np.zeros(selected.size, dtype=bool)
+    units[rng.choice(places, size=k, replace=False)] = True
+    return units.reshape(selected.shape)
+
+
+def _in_layer(
+    layer: int,
+    selected: Array,
+    free: Array,
+    magnitudes: Array | None,
+    rng: np.random.RandomState,
+) -> Array:
+    if free.sum() < selected.sum():
+        raise TooFewUnitsError(
+            f"layer {layer} has {int(selected.sum())} selected units and only {int(free.sum())} "
+            "others may be drawn; use a smaller mask or the uniform control"
         )
     if magnitudes is None:
-        return _uniform(taken, int(taken.sum()), rng)
-    return _matched(taken, magnitudes[layer], rng)
+        return _some(free, selected, "units", rng)
+    return _matched(selected, free, magnitudes[layer], rng)
 
 
-def _uniform(taken: Array, k: int, rng: np.random.RandomState) -> Array:
-    free = np.flatnonzero(~taken)
-    if free.size < k:
-        raise LsnsError(
-            f"{k} units are selected and only {free.size} are not: no control of that size"
-        )
-    units = np.zeros(taken.shape, dtype=bool)
-    units[rng.choice(free, size=k, replace=False)] = True
-    return units
-
-
-def _matched(taken: Array, magnitudes: Array, rng: np.random.RandomState) -> Array:
-    """For each taken unit one free unit of like magnitude, on a logarithmic scale."""
+def _matched(selected: Array, free: Array, magnitudes: Array, rng: np.random.RandomState) -> Array:
+    """For each selected unit one free unit of like magnitude, on a logarithmic scale."""
     sizes = np.log(np.maximum(magnitudes, np.finfo(np.float64).tiny))
-    free = list(np.flatnonzero(~taken))
-    units = np.zeros(taken.shape, dtype=bool)
+    left = list(np.flatnonzero(free))
+    units = np.zeros(selected.shape, dtype=bool)
     # The largest first: they have the fewest units of their kind.
-    selected = np.flatnonzero(taken)
-    for unit in selected[np.argsort(-sizes[selected], kind="stable")]:
-        distances = np.abs(sizes[free] - sizes[unit])
+    targets = np.flatnonzero(selected)
+    for unit in targets[np.argsort(-sizes[targets], kind="stable")]:
+        distances = np.abs(sizes[left] - sizes[unit])
         nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
         alike = nearest[distances[nearest] <= np.log(LARGEST_FACTOR)]
-        units[free.pop(int(rng.choice(alike if alike.size else nearest[:1])))] = True
+        units[left.pop(int(rng.choice(alike if alike.size else nearest[:1])))] = True
     return units
 
 

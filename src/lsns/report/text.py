@@ -107,13 +107,17 @@ def _significant(found: Localization) -> int:
 
 
 def _outlier_words(found: Localization) -> str:
+    over = f"over {found.outlier_threshold:g} times the layer's median"
+    if found.barred is not None:
+        all_of_them = int(found.barred.sum())
+        return f"none selected: all {all_of_them} are excluded (mean |activation| {over})"
     count = int(found.outliers.sum())
     share = found.magnitudes[found.outliers].sum() / found.magnitudes[found.mask.units].sum()
     if count == 0:
-        return "none selected (mean |activation| over 10 times the layer's median)"
+        return f"none selected (mean |activation| {over})"
     return (
         f"{count} of the selected units, with {share:.0%} of their |activation| "
-        "(over 10 times the layer's median): a lesion may show these, not a network"
+        f"({over}): a lesion may show these, not a network"
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from lsns.errors import LsnsError
 
 Pooling = Literal["last-token", "mean", "sum"]
+# What belongs to each further condition, by name: pairs rather than a dict, which has no hash.
+ByName = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def parse_pooling(name: str) -> Pooling:
@@ -32,12 +35,18 @@ class Contrast:
         positive_groups: which items belong together (a matched pair, a run of an experiment), one
             label per text, or None. Folds and permutations keep a group together.
         negative_groups: the same for the negative texts.
+        further: more conditions, on which nothing is localized: the units found by the two above
+            are measured on them. Pairs of a name and at least 2 texts; a mapping does as well.
+        further_groups: the same pairs, with a label of `groups` per text: the item that the text
+            was made from, so that it can be measured with units chosen without that item. A
+            condition that is not among them has no such items.
         max_tokens: texts are cut to their first tokens, special ones included; None: whole.
         pooling: the protocol's way to make one vector of a text's tokens.
         source: where the texts come from, in words.
 
     Raises:
-        LsnsError: fewer than 2 texts in a condition, an empty text, groups that do not fit.
+        LsnsError: fewer than 2 texts in a condition, an empty text, groups that do not fit, a
+            further condition without a name of its own.
     """
 
     name: str
@@ -48,6 +57,8 @@ class Contrast:
     max_tokens: int | None = None
     pooling: Pooling = "last-token"
     source: str = "given in Python"
+    further: ByName = ()
+    further_groups: ByName = ()
 
     def __post_init__(self) -> None:
         for name in ("positive", "negative", "positive_groups", "negative_groups"):
@@ -63,8 +74,17 @@ class Contrast:
             ("negative", self.negative, self.negative_groups),
         ):
             _check_condition(self.name, condition, texts, groups)
+        self._settle_further()
         if self.max_tokens is not None and self.max_tokens < 1:
             raise LsnsError(f"max-tokens must be at least 1; got {self.max_tokens}")
+
+    def _settle_further(self) -> None:
+        for field in ("further", "further_groups"):
+            object.__setattr__(self, field, _by_name(self.name, field, getattr(self, field)))
+        labels = self.further_labels
+        for name, texts in self.further:
+            _check_condition(self.name, f"further {name}", texts, labels[name])
+        _check_further_groups(self)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -73,14 +93,31 @@ class Contrast:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """One label per text of `texts`; texts without a group are groups of their own."""
+        """One label per text of `texts`; texts without a group are groups of their own.
+
+        Their labels are `positive 0`, `positive 1`, ... and `negative 0`, ...
+        """
         positive = self.positive_groups or tuple(f"positive {i}" for i in range(len(self.positive)))
         negative = self.negative_groups or tuple(f"negative {i}" for i in range(len(self.negative)))
         return positive + negative
 
     @property
+    def further_texts(self) -> dict[str, tuple[str, ...]]:
+        """The texts of each further condition by its name, in order."""
+        return dict(self.further)
+
+    @property
+    def further_labels(self) -> dict[str, tuple[str, ...] | None]:
+        """A label of `groups` per text of each further condition; None where it has no groups."""
+        labels = dict(self.further_groups)
+        return {name: labels.get(name) for name, _ in self.further}
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of the texts, their conditions and their groups, in order."""
+        """SHA-256 of the texts, their conditions and their groups, in order.
+
+        Further conditions are not in it: no unit is chosen by them.
+        """
         content = [
             self.positive, self.negative, self.positive_groups, self.negative_groups
         ]  # fmt: skip
@@ -99,13 +136,60 @@ def text_problem(text: object) -> str | None:
     return None
 
 
+def name_problem(name: object) -> str | None:
+    """Why a further condition cannot have this name; None if it can."""
+    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
+        return "is no name of a condition"
+    if name in ("positive", "negative"):
+        return "is the name of one of the two conditions that localize"
+    return None
+
+
+def _by_name(contrast: str, field: str, given: object) -> ByName:
+    """What was given as pairs of tuples; a mapping and other sequences do as well."""
+    pairs: Any = given.items() if isinstance(given, Mapping) else given
+    try:
+        found = tuple((name, _several(values)) for name, values in pairs)
+    except (TypeError, ValueError):
+        raise LsnsError(
+            f"contrast {contrast!r}: {field} must be pairs of a name and a sequence, or a mapping"
+        ) from None
+    names = [name for name, _ in found]
+    for name in names:
+        problem = name_problem(name) or ("is there twice" if names.count(name) > 1 else None)
+        if problem is not None:
+            raise LsnsError(f"contrast {contrast!r}: {field} {name!r} {problem}")
+    return found
+
+
+def _several(values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str):
+        raise TypeError("one text is no sequence of texts")
+    return tuple(values)
+
+
+def _check_further_groups(contrast: Contrast) -> None:
+    known = set(contrast.groups)
+    for name, labels in contrast.further_groups:
+        if name not in contrast.further_texts:
+            raise LsnsError(
+                f"contrast {contrast.name!r}: groups for {name!r}, which is no further condition"
+            )
+        strange = next((label for label in labels if label not in known), None)
+        if strange is not None:
+            raise LsnsError(
+                f"contrast {contrast.name!r}: group {strange!r} of a further {name} text is not "
+                "one of the contrast's groups; give that of the item it was made from"
+            )
+
+
 def _check_condition(
     name: str, condition: str, texts: tuple[str, ...], groups: tuple[str, ...] | None
 ) -> None:
     if len(texts) < 2:
         raise LsnsError(
-            f"contrast {name!r} has {len(texts)} {condition} texts; "
-            "a contrast needs at least 2 positive and 2 negative ones"
+            f"contrast {name!r} has {len(texts)} {condition} texts; a contrast needs at least 2 "
+            "positive and 2 negative ones, and as many of every further condition"
         )
     for number, text in enumerate(texts, start=1):
         problem = text_problem(text)

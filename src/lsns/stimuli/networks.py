@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lsns.errors import LsnsError
 from lsns.stimuli.contrast import Contrast, Pooling
-from lsns.stimuli.files import read_contrast
+from lsns.stimuli.files import add_further, read_contrast
 from lsns.stimuli.published import LANGLOC_MAX_TOKENS, read_langloc
 
 
@@ -34,7 +34,8 @@ def load_contrast(name_or_path: str | Path, *, network: str | None = None) -> Co
     Args:
         name_or_path: `language`, `theory-of-mind` or `multiple-demand`; or a folder of the
             published langloc CSV files; or a CSV, TSV or JSONL file with `text`, `condition`
-            and optionally `group`.
+            and optionally `group`. `language` has further conditions: `scrambled`, `word-lists`
+            and `jabberwocky`; a file has those of its rows `further:NAME`.
         network: read a folder or file as this network's stimuli: its name and its protocol.
 
     Raises:
@@ -71,12 +72,18 @@ def load_contrast(name_or_path: str | Path, *, network: str | None = None) -> Co
 
 def _built_in(network: str) -> Contrast:
     protocol = NETWORKS[network]
-    file = resources.files("lsns.stimuli") / "data" / f"{network}.csv"
-    with resources.as_file(file) as path:
-        return read_contrast(
+    data = resources.files("lsns.stimuli") / "data"
+    with resources.as_file(data / f"{network}.csv") as path:
+        contrast = read_contrast(
             path,
             name=network,
             max_tokens=protocol.max_tokens,
             pooling=protocol.pooling,
             source=f"built-in {network} stimuli",
         )
+    # A file of their own: that of the contrast stays as it was, to the byte.
+    further = data / f"{network}-further.csv"
+    if not further.is_file():
+        return contrast
+    with resources.as_file(further) as path:
+        return add_further(contrast, path)

@@ -1,0 +1,1 @@
+"""Is it a network or an artefact: reliability, calibration, outliers, confounds, and a verdict."""

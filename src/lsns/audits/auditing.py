@@ -1,0 +1,312 @@
+"""`audit`: a localization examined in all parts, with findings in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lsns.analysis import MomentsAnalyzer
+from lsns.analysis.selection import random_state
+from lsns.audits.calibration import ALPHA, PERMUTATIONS, Calibration, permutation_test
+from lsns.audits.confounds import Confound, audit_confounds
+from lsns.audits.lesions import ALL, LesionEvidence, find_evidence, read_summary
+from lsns.audits.outliers import OutlierAudit, audit_outliers
+from lsns.audits.protocols import ProtocolOverlap, compare_methods, compare_protocols
+from lsns.audits.reliability import HALVES, PERCENTAGES, Items, Reliability, measure_reliability
+from lsns.audits.selectivity import Selectivity, measure_selectivity
+from lsns.audits.verdict import (
+    Finding,
+    conclude,
+    judge_calibration,
+    judge_confounds,
+    judge_lesion,
+    judge_outliers,
+    judge_protocols,
+    judge_reliability,
+    judge_rest,
+    judge_selectivity,
+)
+from lsns.cache import write_json
+from lsns.errors import LsnsError
+from lsns.localization import Localization
+from lsns.measurement import further_activations
+from lsns.models.factory import ModelRequest
+
+if TYPE_CHECKING:
+    from lsns.models.base import BaseModel
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found; a part that could not be examined is None, and `missing` says why.
+
+    Attributes:
+        conclusion: one sentence, which follows from the levels of the findings.
+        findings: one for each rule; see `lsns.audits.verdict`.
+        reliability: of masks and scores on other items.
+        selectivity: on items that did not choose the units.
+        calibration: what chance would give.
+        outliers: outlier dimensions in the mask.
+        confounds: what else differs between the conditions.
+        overlaps: with the masks of other methods and protocols.
+        lesions: what a study says of the mask.
+        missing: for a part that is not there, why.
+        manifest: of the localization, with the options of the audit.
+    """
+
+    conclusion: str
+    findings: tuple[Finding, ...]
+    reliability: Reliability | None
+    selectivity: Selectivity | None
+    calibration: Calibration | None
+    outliers: OutlierAudit
+    confounds: tuple[Confound, ...]
+    overlaps: tuple[ProtocolOverlap, ...]
+    lesions: tuple[LesionEvidence, ...]
+    manifest: Mapping[str, Any]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """In lists, dictionaries and plain values, as in `audit.json`."""
+        findings = [asdict(one) | {"source": one.source} for one in self.findings]
+        return asdict(self) | {"findings": findings}
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON, in one step."""
+        place = Path(path)
+        write_json(place, self.to_dict())
+        return place
+
+    def __str__(self) -> str:
+        """The tables and the findings, for a terminal."""
+        from lsns.report.audit_text import describe_audit
+
+        return describe_audit(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """How much is computed.
+
+    Attributes:
+        percentages: for which reliability is measured, beside the localization's own; one that
+            selects no unit of a small model, or more than may be selected, is left out.
+        halves: random halves.
+        permutations: shuffles of the labels.
+        alpha: family-wise error rate of the permutation threshold.
+        seed: of splits and shuffles.
+    """
+
+    percentages: tuple[float, ...] = PERCENTAGES
+    halves: int = HALVES
+    permutations: int = PERMUTATIONS
+    alpha: float = ALPHA
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("halves", 1), ("permutations", 19)):
+            if getattr(self, name) < least:
+                raise LsnsError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        for percentage in self.percentages:
+            if not 0 < percentage <= 100:
+                raise LsnsError(f"percentages must be above 0 and at most 100; got {percentage}")
+        random_state(self.seed)
+        if not 0 < self.alpha < 1:
+            raise LsnsError(f"alpha must lie between 0 and 1; got {self.alpha}")
+        if self.alpha * (self.permutations + 1) < 1:
+            raise LsnsError(
+                f"alpha {self.alpha:g} cannot be reached with {self.permutations} permutations; "
+                f"use at least {int(np.ceil(1 / self.alpha)) - 1}"
+            )
+
+
+def audit(
+    found: Localization,
+    *,
+    model: BaseModel | ModelRequest | None = None,
+    study: Any = None,
+    overlaps: bool = False,
+    profile: bool = False,
+    options: AuditOptions | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> Audit:
+    """Examine a localization: is it a network, or an artefact?
+
+    Without `overlaps` and `profile` no model runs: all is computed from what is cached.
+
+    Args:
+        found: from `localize`.
+        model: that was localized, loaded or as asked for; for masks of other protocols, and for
+            further conditions.
+        study: from `evaluate`, or its folder: what lesions of the mask take away.
+        overlaps: run the model for the protocols that are not cached; what it costs is logged.
+        profile: run the model for the contrast's further conditions if they are not cached.
+        options: how much is computed.
+        batch_size: see `localize`.
+        progress: show bars while the model runs.
+
+    Raises:
+        LsnsError: options that cannot be used, another model, or a study that cannot be read.
+    """
+    chosen = options or AuditOptions()
+    _check_model(found, model)
+    evidence = find_evidence(read_summary(study), found.mask.digest) if study is not None else []
+    examined = _Examined(found, chosen)
+    running: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    further = further_activations(found.measurement, model if profile else None, **running)
+    parts = examined.parts(further)
+    others = [
+        *compare_methods(found),
+        *compare_protocols(found, model, run=overlaps, **running),
+    ]
+    outliers = audit_outliers(found.mask.units, found.magnitudes, threshold=found.outlier_threshold)
+    pooling = found.manifest["protocol"]["pooling"]
+    confounds = audit_confounds(found.measurement.contrast, found.measurement.items, pooling)
+    findings = [
+        judge_reliability(parts["reliability"]),
+        judge_calibration(parts["calibration"]),
+        judge_selectivity(parts["selectivity"]),
+        judge_outliers(outliers),
+        judge_confounds(confounds),
+        judge_protocols(others),
+        judge_lesion(evidence, ALL),
+        judge_rest(evidence, outliers),
+    ]
+    return Audit(
+        conclusion=conclude(findings),
+        findings=tuple(findings),
+        **parts,
+        outliers=outliers,
+        confounds=tuple(confounds),
+        overlaps=tuple(others),
+        lesions=tuple(evidence),
+        manifest={**found.manifest, "audit": asdict(chosen)},
+        missing=examined.missing | _not_asked(found, further, study, evidence),
+    )
+
+
+class _Examined:
+    """A localization's items, and what cannot be computed from them."""
+
+    def __init__(self, found: Localization, options: AuditOptions) -> None:
+        self.found, self.options = found, options
+        self.missing: dict[str, str] = {}
+
+    def parts(self, further: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Reliability, calibration and selectivity; None where one is not possible."""
+        found, options = self.found, self.options
+        analyzer, measurement = found.analyzer, found.measurement
+        parts: dict[str, Any] = dict.fromkeys(("reliability", "calibration", "selectivity"))
+        if not isinstance(analyzer, MomentsAnalyzer):
+            why = f"method {analyzer.get_analyzer_name()!r} is one of your own"
+            self.missing |= dict.fromkeys(parts, f"{why}; only built-in methods can be repeated")
+            return parts
+        items = _items(found)
+        try:
+            parts["reliability"] = measure_reliability(
+                measurement.folds, _amounts(found, analyzer, options.percentages), items=items,
+                barred=found.barred, n_halves=options.halves, seed=options.seed,
+            )  # fmt: skip
+        except LsnsError as error:
+            self.missing["reliability"] = str(error)
+        if items is None:
+            why = "only the moments of the activations were kept, not the single ones"
+            self.missing |= dict.fromkeys(("calibration", "selectivity"), why)
+            return parts
+        try:
+            parts["calibration"] = permutation_test(
+                items.rows, items.positive, items.groups, found.scores, found.mask.units, analyzer,
+                permutations=options.permutations, alpha=options.alpha, seed=options.seed,
+                barred=found.barred,
+            )  # fmt: skip
+        except LsnsError as error:
+            self.missing["calibration"] = str(error)
+        try:
+            parts["selectivity"] = measure_selectivity(
+                measurement.folds, items, analyzer, barred=found.barred,
+                further=_with_folds(found, further or {}),
+            )  # fmt: skip
+        except LsnsError as error:
+            self.missing["selectivity"] = str(error)
+        return parts
+
+
+def _items(found: Localization) -> Items | None:
+    rows = found.measurement.activations()
+    if rows is None:
+        return None
+    contrast = found.measurement.contrast
+    positive = np.arange(len(contrast.texts)) < len(contrast.positive)
+    return Items(rows, positive, contrast.groups, np.array(found.measurement.items["fold"]))
+
+
+def _check_model(found: Localization, model: BaseModel | ModelRequest | None) -> None:
+    """What is cached under the name of one model must not come from another."""
+    if model is None:
+        return
+    # A request knows the weights by their source, and of a registered model none.
+    given: Any = model.source() if isinstance(model, ModelRequest) else model
+    known = found.manifest["model"]
+    if given is not None and given.identity not in (None, known["identity"]):
+        raise LsnsError(
+            f"model {model.name!r} has other weights than {known['name']!r}, which was localized; "
+            "give that one, or none"
+        )
+
+
+def _amounts(
+    found: Localization, analyzer: MomentsAnalyzer, percentages: Sequence[float]
+) -> list[MomentsAnalyzer]:
+    """The analyzer itself, and it at every other percentage that can be selected."""
+    own = analyzer.config.get("percentage")
+    if own is None and analyzer.config.get("num_units") is None:
+        own = analyzer.default_percentage
+    chosen = type(analyzer)({**analyzer.config, "percentage": own})
+    others = [
+        type(analyzer)({**analyzer.config, "percentage": p, "num_units": None})
+        for p in dict.fromkeys(percentages)
+        if p != own
+    ]
+    return [chosen, *(other for other in others if _selects(found, other))]
+
+
+def _selects(found: Localization, analyzer: MomentsAnalyzer) -> bool:
+    try:
+        analyzer.select(found.scores, barred=found.barred)
+    except LsnsError:
+        return False
+    return True
+
+
+def _with_folds(
+    found: Localization, further: Mapping[str, Any]
+) -> dict[str, tuple[Any, list[int | None]]]:
+    """Further activations, each with the fold of the item that it was made from."""
+    contrast = found.measurement.contrast
+    fold_of: dict[Any, int] = dict(
+        zip(contrast.groups, found.measurement.items["fold"], strict=True)
+    )
+    labels = contrast.further_labels
+    return {
+        name: (rows, [fold_of.get(label) for label in labels[name] or [None] * len(rows)])
+        for name, rows in further.items()
+    }
+
+
+def _not_asked(
+    found: Localization, further: Any, study: Any, evidence: Sequence[LesionEvidence]
+) -> dict[str, str]:
+    missing = {}
+    if further is None:
+        count = sum(map(len, found.measurement.contrast.further_texts.values()))
+        missing["further conditions"] = f"not measured yet: {count} texts; ask for the profile"
+    if study is None:
+        missing["lesions"] = "no study was given"
+    elif not evidence:
+        missing["lesions"] = "the study has no lesion by this mask"
+    return missing

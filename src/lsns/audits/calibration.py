@@ -1,0 +1,145 @@
+"""The largest score that chance would give anywhere in the model: a max-statistic permutation test.
+
+Source: "Nonparametric permutation tests for functional neuroimaging"
+(https://doi.org/10.1002/hbm.1058). The maximum over all units makes the threshold hold for the
+family of all units (family-wise error); the p of the largest counts the true labels among the
+shuffles, so that it is never 0 ("Permutation p-values should never be zero",
+https://doi.org/10.2202/1544-6115.1585).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lsns.analysis import MomentsAnalyzer
+from lsns.audits.shuffles import Centered, shuffle_labels, shuffled_moments
+from lsns.errors import LsnsError
+
+Array = np.ndarray[Any, Any]
+PERMUTATIONS = 1000
+ALPHA = 0.05
+# Values of (shuffles x units) that are held at a time: 2 MB in float64 for each array.
+HELD = 1 << 18
+# A shuffle that gives the true labels again gives the same score but for its last digits.
+TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What chance would give, and what was found.
+
+    Attributes:
+        statistic: the method whose score is permuted.
+        permutations: how many shuffles.
+        alpha: the family-wise error rate of the threshold.
+        threshold: a score above it is reached by chance, anywhere in the model, with a
+            probability of at most `alpha`.
+        largest: the largest score under the true labels.
+        weakest: the lowest selected score.
+        p_value: of the largest score.
+        selected: how many units are selected.
+        above: how many of these score above the threshold.
+        units_above: how many of all units do.
+    """
+
+    statistic: str
+    permutations: int
+    alpha: float
+    threshold: float
+    largest: float
+    weakest: float
+    p_value: float
+    selected: int
+    above: int
+    units_above: int
+
+
+def permutation_test(
+    rows: Float[Array, "n_items n_layers hidden_size"],
+    positive: Bool[Array, " n_items"],
+    groups: Sequence[str],
+    scores: Float[Array, "n_layers hidden_size"],
+    mask: Bool[Array, "n_layers hidden_size"],
+    analyzer: MomentsAnalyzer,
+    *,
+    permutations: int = PERMUTATIONS,
+    alpha: float = ALPHA,
+    seed: int = 0,
+    barred: Bool[Array, "n_layers hidden_size"] | None = None,
+) -> Calibration:
+    """Permute labels, and compare the scores with the largest of each shuffle.
+
+    Args:
+        rows: activations, memory-mapped or not.
+        positive: which items are positive.
+        groups: a label per item; see `shuffles.shuffle_labels`.
+        scores: under the true labels.
+        mask: the selected units.
+        analyzer: whose `score` is permuted, whatever its selection does after it.
+        permutations: how many shuffles.
+        alpha: the family-wise error rate.
+        seed: of the shuffles.
+        barred: units that could not have been selected; left out of the maximum.
+
+    Raises:
+        LsnsError: too few different shuffles for that error rate.
+    """
+    labels = shuffle_labels(positive, groups, permutations, seed=seed)
+    _check_different(labels, positive, alpha)
+    free = np.ones(mask.shape, dtype=bool) if barred is None else ~barred
+    largest = np.sort(largest_scores(rows, labels, analyzer, free))
+    found = float(scores[free].max())
+    # Of permutations + 1 values, the true one among them, at most alpha lie above. Exact
+    # arithmetic on the decimal that was written: 0.07 * 100 is 7.000000000000001 in floats.
+    above = int(Fraction(str(alpha)) * (permutations + 1))
+    threshold = float(largest[min(permutations - above, permutations - 1)])
+    limit = threshold + TIE * abs(threshold)
+    return Calibration(
+        statistic=analyzer.get_analyzer_name(),
+        permutations=permutations,
+        alpha=alpha,
+        threshold=threshold,
+        largest=found,
+        weakest=float(scores[mask].min()),
+        p_value=float((1 + np.sum(largest + TIE * np.abs(largest) >= found)) / (1 + permutations)),
+        selected=int(mask.sum()),
+        above=int((scores[mask] > limit).sum()),
+        units_above=int((scores[free] > limit).sum()),
+    )
+
+
+def _check_different(labels: Array, positive: Array, alpha: float) -> None:
+    different = len(np.unique(np.vstack([positive, labels]), axis=0))
+    if alpha * different < 1:
+        raise LsnsError(
+            f"labels can be shuffled in {different} ways only, too few for p {alpha:g}: "
+            "there are too few items (or groups of items)"
+        )
+
+
+def largest_scores(
+    rows: Float[Array, "n_items n_layers hidden_size"],
+    labels: Bool[Array, "n_shuffles n_items"],
+    analyzer: MomentsAnalyzer,
+    free: Bool[Array, "n_layers hidden_size"],
+) -> Float[Array, " n_shuffles"]:
+    """The largest score of any unit under each shuffle, computed layer by layer."""
+    largest = np.full(len(labels), -np.inf)
+    step = max(1, HELD // rows.shape[2])
+    for layer in range(rows.shape[1]):
+        columns = np.flatnonzero(free[layer])
+        if not columns.size:
+            continue
+        items = Centered(np.asarray(rows[:, layer, :])[:, columns])
+        for start in range(0, len(labels), step):
+            part = slice(start, start + step)
+            for which, first, second in shuffled_moments(items, labels[part]):
+                best = analyzer.score(first, second).max(axis=1)
+                largest[start + which] = np.maximum(largest[start + which], best)
+    return largest

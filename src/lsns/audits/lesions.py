@@ -1,0 +1,153 @@
+"""What a study of lesions says of a mask: its rows in `lsns evaluate`'s summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lsns.cache import read_json
+from lsns.errors import LsnsError
+from lsns.evaluation.benchmarks import LANGUAGE
+from lsns.evaluation.conditions import CONTROLS, LEAST
+from lsns.evaluation.statistics import ENOUGH_CONTROLS
+
+Row = Mapping[str, Any]
+ALL, OUTLIERS, REST = "all", "outliers", "rest"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The controls of one kind.
+
+    Attributes:
+        kind: of control.
+        n: how many.
+        distinct: how many different masks these are: of few units there are few.
+        mean: of their values.
+        p_value: (1 + controls at least as harmful) / (1 + controls).
+    """
+
+    kind: str
+    n: int
+    distinct: int
+    mean: float
+    p_value: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough different ones for a claim."""
+        return self.distinct >= ENOUGH_CONTROLS
+
+
+@dataclass(frozen=True)
+class LesionEvidence:
+    """A lesion by the mask, or by a part of it, on one benchmark.
+
+    Attributes:
+        part: `all` of the mask, its `outliers` alone, or the `rest`.
+        units: that are lesioned.
+        mode: what replaces them.
+        benchmark: its name.
+        domain: `language` or `other`.
+        measure: `accuracy` or `perplexity`.
+        intact: value of the intact model.
+        value: under the lesion.
+        difference: to intact; for perplexity the log of the ratio.
+        low: lower end of its 95% interval.
+        high: upper end.
+        rivals: the controls.
+    """
+
+    part: str
+    units: int
+    mode: str
+    benchmark: str
+    domain: str
+    measure: str
+    intact: float
+    value: float
+    difference: float
+    low: float
+    high: float
+    rivals: tuple[Rival, ...]
+
+    @property
+    def harm(self) -> float:
+        """The difference, positive where the lesion harms."""
+        return self.difference if self.measure == "perplexity" else -self.difference
+
+    @property
+    def harms(self) -> bool:
+        """Whether the interval of the difference says that the lesion harms."""
+        return self.low > 0 if self.measure == "perplexity" else self.high < 0
+
+
+def read_summary(study: Any) -> list[Row]:
+    """The rows of a study: a `Study`, or the folder that `lsns evaluate` wrote.
+
+    Raises:
+        LsnsError: the folder holds no finished study.
+    """
+    if not isinstance(study, (str, Path)):
+        return list(study.summary)
+    rows = read_json(Path(study) / "study.json").get("summary")
+    if not rows:
+        raise LsnsError(
+            f"{study} holds no finished study (study.json); run lsns evaluate -o {study}"
+        )
+    return rows
+
+
+def find_evidence(rows: Sequence[Row], digest: str) -> list[LesionEvidence]:
+    """What the study says of the mask of that digest and of its parts; empty if it has none.
+
+    Args:
+        rows: from `read_summary`.
+        digest: of the mask.
+    """
+    intact = {row["benchmark"]: row for row in rows if row["condition"] == "intact"}
+    labels = {
+        row["target"]: ALL for row in rows if row["condition"] == "lesion" and row["mask"] == digest
+    }
+    for label in list(labels):
+        labels |= {f"{label} {part}": part for part in (OUTLIERS, REST)}
+    return [
+        _evidence(row, labels[row["target"]], intact[row["benchmark"]])
+        for row in rows
+        if row["condition"] == "lesion" and row["target"] in labels
+    ]
+
+
+def language_rows(evidence: Sequence[LesionEvidence], part: str) -> list[LesionEvidence]:
+    """The rows of a part on benchmarks of language."""
+    return [row for row in evidence if row.part == part and row.domain == LANGUAGE]
+
+
+def _evidence(row: Row, part: str, intact: Row) -> LesionEvidence:
+    rivals = [
+        Rival(
+            kind,
+            int(row[f"{kind}_n"]),
+            int(row.get(f"{kind}_distinct", row[f"{kind}_n"])),
+            float(row[f"{kind}_mean"]),
+            float(row[f"{kind}_p"]),
+        )
+        for kind in CONTROLS
+        if kind != LEAST and row.get(f"{kind}_p") is not None
+    ]
+    return LesionEvidence(
+        part=part,
+        units=int(row["units"]),
+        mode=row["mode"],
+        benchmark=row["benchmark"],
+        domain=row["domain"],
+        measure=row["measure"],
+        intact=float(intact["value"]),
+        value=float(row["value"]),
+        difference=float(row["difference"]),
+        low=float(row["difference_low"]),
+        high=float(row["difference_high"]),
+        rivals=tuple(rivals),
+    )

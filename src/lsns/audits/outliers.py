@@ -1,0 +1,93 @@
+"""How much of a mask is outlier dimensions, and in how many layers each recurs.
+
+Source: "Massive Activations in Large Language Models" (arXiv 2402.17762): a few dimensions, the
+same ones in most layers, are far larger than all others, and setting them to zero breaks a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lsns.analysis.outliers import THRESHOLD, outlier_units
+from lsns.overlap import overlap
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class OutlierDimension:
+    """A hidden dimension with an outlier unit in the mask.
+
+    Attributes:
+        dimension: its index in the residual stream.
+        selected_layers: in how many layers it is an outlier and selected.
+        outlier_layers: in how many layers it is an outlier.
+    """
+
+    dimension: int
+    selected_layers: int
+    outlier_layers: int
+
+
+@dataclass(frozen=True)
+class OutlierAudit:
+    """Outlier dimensions in a mask.
+
+    Attributes:
+        threshold: times the median of the layer.
+        selected: outlier units in the mask.
+        units: in the mask.
+        share: of the mask.
+        magnitude_share: of the summed mean |activation| of the mask.
+        expected: outlier units that a random mask of this size would hold.
+        p_value: of at least as many by chance (hypergeometric).
+        model: outlier units of the model.
+        dimensions: that they are made of, those selected in most layers first.
+    """
+
+    threshold: float
+    selected: int
+    units: int
+    share: float
+    magnitude_share: float
+    expected: float
+    p_value: float
+    model: int
+    dimensions: tuple[OutlierDimension, ...]
+
+
+def audit_outliers(
+    mask: Bool[Array, "n_layers hidden_size"],
+    magnitudes: Float[Array, "n_layers hidden_size"],
+    *,
+    threshold: float = THRESHOLD,
+) -> OutlierAudit:
+    """Count outlier units in a mask; see `lsns.analysis.outliers`.
+
+    Args:
+        mask: the selected units.
+        magnitudes: mean |activation| of every unit.
+        threshold: times the median of the layer.
+    """
+    outliers = outlier_units(magnitudes, threshold=threshold)
+    both = mask & outliers
+    chance = overlap(mask, outliers)
+    selected, everywhere = both.sum(axis=0), outliers.sum(axis=0)
+    magnitude = float(magnitudes[mask].sum())
+    order = sorted(np.flatnonzero(selected).tolist(), key=lambda i: (-selected[i], i))
+    return OutlierAudit(
+        threshold=threshold,
+        selected=int(both.sum()),
+        units=int(mask.sum()),
+        share=float(both.sum() / mask.sum()),
+        # Units that are always zero have no magnitude to share.
+        magnitude_share=float(magnitudes[both].sum()) / magnitude if magnitude > 0 else 0.0,
+        expected=chance.expected,
+        p_value=chance.p_value,
+        model=int(outliers.sum()),
+        dimensions=tuple(OutlierDimension(i, int(selected[i]), int(everywhere[i])) for i in order),
+    )

@@ -1,0 +1,267 @@
+"""How large is the effect on items that did not choose the units: no double dipping.
+
+Units are chosen on all folds but one and measured on that one, for every fold in turn, so that
+each item is measured once, by units that it did not help to choose.
+
+The folds choose each other's units, so that their effects are not independent: where no unit
+answers, the textbook interval of Hedges' g covers 0 in 80 of 100 studies rather than 95. So the
+interval is that of the jackknife: every fold left out in turn, all units chosen again.
+
+Source: "Circular analysis in systems neuroscience: the dangers of double dipping"
+(https://doi.org/10.1038/nn.2303). Hedges' g and its interval: "Distribution theory for Glass's
+estimator of effect size and related estimators" (https://doi.org/10.3102/10769986006002107).
+"The jackknife estimate of variance" (https://doi.org/10.1214/aos/1176345462): if anything, it is
+too large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lsns.analysis import MomentsAnalyzer
+from lsns.audits.reliability import Items, Sides
+from lsns.errors import LsnsError
+from lsns.moments import Moments, merge_all, welch_t
+
+Array = np.ndarray[Any, Any]
+# Of the normal distribution: 95%.
+Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A standardised difference of two conditions.
+
+    Attributes:
+        g: Hedges' g: the difference of the means in pooled standard deviations of the items,
+            corrected for small samples.
+        low: lower end of its 95% interval.
+        high: upper end of it.
+        n_positive: items of the positive condition.
+        n_negative: items of the negative condition.
+    """
+
+    g: float
+    low: float
+    high: float
+    n_positive: int
+    n_negative: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """The mean response of the selected units to a condition.
+
+    Attributes:
+        condition: its name.
+        n: items.
+        mean: response, in standard deviations of the units within a condition, from their mean
+            over both conditions of the contrast.
+        low: lower end of the 95% interval of the mean.
+        high: upper end.
+    """
+
+    condition: str
+    n: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Selectivity:
+    """What the units do with items that did not choose them.
+
+    Attributes:
+        folds: how many folds had items of either condition.
+        units: selected on all but one fold.
+        held_out: the effect on items held out; its interval by the jackknife over folds.
+        in_sample: the effect on the very items that chose the units: too large.
+        profile: the mean responses, all on items held out.
+    """
+
+    folds: int
+    units: int
+    held_out: Effect
+    in_sample: Effect
+    profile: tuple[Response, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Units, and how their activations become one response.
+
+    Attributes:
+        units: the units.
+        signs: 1 or -1 for each: which way it answers; None: magnitudes are read.
+        center: mean of each over both conditions.
+        spread: standard deviation of each within a condition; infinite for one that is constant.
+    """
+
+    units: Bool[Array, "n_layers hidden_size"]
+    signs: Float[Array, " n_selected"] | None
+    center: Float[Array, " n_selected"]
+    spread: Float[Array, " n_selected"]
+
+    def respond(
+        self, rows: Float[Array, "n_items n_layers hidden_size"]
+    ) -> Float[Array, " n_items"]:
+        """The mean over units of each item's standardised activation."""
+        values = np.asarray(rows)[:, self.units].astype(np.float64)
+        values = np.abs(values) if self.signs is None else values * self.signs
+        return ((values - self.center) / self.spread).mean(axis=1)
+
+
+def make_probe(analyzer: MomentsAnalyzer, sides: Sides, barred: Array | None = None) -> Probe:
+    """The units that these items choose, standardised by the same items."""
+    units = analyzer.select(analyzer.score(*sides), barred=barred)
+    positive, negative = sides
+    pooled = _pooled_spread(positive, negative, signed=analyzer.signed)[units]
+    everything = positive.merge(negative)
+    signs = None
+    center = everything.abs_mean[units]
+    if analyzer.signed:
+        signs = np.where(welch_t(positive, negative, signed=True)[units] < 0, -1.0, 1.0)
+        center = everything.mean[units] * signs
+    return Probe(units, signs, center, np.where(pooled > 0, pooled, np.inf))
+
+
+def measure_selectivity(
+    folds: Sequence[Sides],
+    items: Items,
+    analyzer: MomentsAnalyzer,
+    *,
+    barred: Array | None = None,
+    further: Mapping[str, tuple[Array, Sequence[int | None]]] | None = None,
+) -> Selectivity:
+    """Effect size and response profile on held-out items.
+
+    Args:
+        folds: (positive, negative) moments of each fold.
+        items: the single activations.
+        analyzer: chooses the units.
+        barred: units that cannot be chosen.
+        further: per further condition its activations, and for each item the fold of the item
+            that it was made from; None: of no item, and measured by the units of every fold.
+
+    Raises:
+        LsnsError: fewer than two folds with items, or too few items outside a fold.
+    """
+    used = [i for i, (a, b) in enumerate(folds) if a.n or b.n]
+    probes = {fold: make_probe(analyzer, _all_but(folds, used, [fold]), barred) for fold in used}
+    held_out = np.empty(len(items.rows))
+    for fold, probe in probes.items():
+        inside = np.flatnonzero(items.folds == fold)
+        held_out[inside] = probe.respond(items.rows[inside])
+    everything = make_probe(analyzer, _all_but(folds, used, []), barred)
+    in_sample = everything.respond(items.rows)
+    responses = {"positive": held_out[items.positive], "negative": held_out[~items.positive]}
+    for name, (rows, places) in (further or {}).items():
+        responses[name] = _respond_further(probes, np.asarray(rows), places)
+    effect = hedges_g(responses["positive"], responses["negative"])
+    half = _half_width(effect, _left_out(folds, used, items, analyzer, barred))
+    return Selectivity(
+        folds=len(used),
+        units=int(everything.units.sum()),
+        held_out=replace(effect, low=effect.g - half, high=effect.g + half),
+        in_sample=hedges_g(in_sample[items.positive], in_sample[~items.positive]),
+        profile=tuple(_response(name, values) for name, values in responses.items()),
+    )
+
+
+def hedges_g(positive: Float[Array, " n"], negative: Float[Array, " m"]) -> Effect:
+    """Hedges' g with its large-sample 95% interval; 0 where nothing varies.
+
+    Args:
+        positive: a value per item, at least two.
+        negative: a value per item, at least two.
+    """
+    n, m = len(positive), len(negative)
+    # From the first item on: values that are all the same have a variance of exactly zero.
+    squares = sum(np.var(values - values[0]) * len(values) for values in (positive, negative))
+    spread = float(np.sqrt(squares / (n + m - 2)))
+    d = float(positive.mean() - negative.mean()) / spread if spread > 0 else 0.0
+    g = d * (1 - 3 / (4 * (n + m - 2) - 1))
+    half = Z * np.sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
+    return Effect(g, float(g - half), float(g + half), n, m)
+
+
+def _left_out(
+    folds: Sequence[Sides],
+    used: Sequence[int],
+    items: Items,
+    analyzer: MomentsAnalyzer,
+    barred: Array | None,
+) -> list[float] | None:
+    """The effect without each fold in turn, units chosen anew; None if too few items are left."""
+    responses = {fold: np.full(len(items.rows), np.nan) for fold in used}
+    for pair in combinations(used, 2):
+        try:
+            probe = make_probe(analyzer, _all_but(folds, used, pair), barred)
+        except LsnsError:
+            return None
+        for out, measured in (pair, pair[::-1]):
+            inside = np.flatnonzero(items.folds == measured)
+            responses[out][inside] = probe.respond(items.rows[inside])
+    there = {fold: ~np.isnan(values) for fold, values in responses.items()}
+    return [
+        hedges_g(values[there[fold] & items.positive], values[there[fold] & ~items.positive]).g
+        for fold, values in responses.items()
+    ]
+
+
+def _half_width(effect: Effect, left_out: Sequence[float] | None) -> float:
+    """Of the 95% interval, by the jackknife over folds.
+
+    With too few folds for that, the textbook one with its variance doubled: what two folds do
+    that choose each other's units, where no unit answers.
+    """
+    from scipy.special import stdtrit
+
+    if left_out is None or len(left_out) < 3:
+        return (effect.high - effect.low) / 2 * 2**0.5
+    n = len(left_out)
+    error = np.sqrt((n - 1) * np.var(left_out))
+    return float(stdtrit(n - 1, 0.975) * error)
+
+
+def _respond_further(
+    probes: Mapping[int, Probe], rows: Array, places: Sequence[int | None]
+) -> Float[Array, " n_items"]:
+    """Each item by the units of its own fold, or the mean over those of every fold."""
+    by_fold = {fold: probe.respond(rows) for fold, probe in probes.items()}
+    overall = np.mean(list(by_fold.values()), axis=0)
+    return np.array(
+        [overall[i] if place is None else by_fold[place][i] for i, place in enumerate(places)]
+    )
+
+
+def _response(condition: str, values: Float[Array, " n"]) -> Response:
+    from scipy.special import stdtrit
+
+    n, mean = len(values), float(values.mean())
+    half = 0.0
+    if n > 1:
+        half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
+    return Response(condition, n, mean, mean - half, mean + half)
+
+
+def _all_but(folds: Sequence[Sides], used: Sequence[int], out: Sequence[int]) -> Sides:
+    chosen = [i for i in used if i not in out]
+    sides = tuple(merge_all(folds[i][side] for i in chosen) for side in (0, 1)) if chosen else ()
+    if not sides or min(side.n for side in sides) < 2:
+        raise LsnsError(
+            "too few items (or groups of items) to choose units on some and measure others"
+        )
+    return sides[0], sides[1]
+
+
+def _pooled_spread(positive: Moments, negative: Moments, *, signed: bool) -> Array:
+    squares = positive.m2 + negative.m2 if signed else positive.abs_m2 + negative.abs_m2
+    return np.sqrt(squares / (positive.n + negative.n - 2))

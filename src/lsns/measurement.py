@@ -1,0 +1,465 @@
+"""`measure`: stimuli to activations to moments per fold, from the cache or by running the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lsns.analysis import BaseAnalyzer, MomentsAnalyzer
+from lsns.cache import ActivationStore, DamagedFileError, prepare_folder, results_folder
+from lsns.errors import LsnsError
+from lsns.models.factory import ModelRequest
+from lsns.moments import Moments, merge_all
+from lsns.stimuli.contrast import Contrast, parse_pooling
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lsns.activations import ReadText
+    from lsns.models.base import BaseModel
+
+Array = np.ndarray[Any, Any]
+logger = logging.getLogger(__name__)
+
+# Raised when extraction changes what it computes.
+EXTRACTION = 3
+SITE = "block output"
+N_FOLDS = 10
+BLOCK_ITEMS = 64
+# Above this, the single activations are given up once their moments are known.
+ACTIVATIONS_LIMIT_BYTES = 4 * 1024**3
+UNSET: Any = object()
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What a model's units did with a contrast: the moments per fold and condition.
+
+    Attributes:
+        folds: (positive, negative) moments of each fold; groups are never split between folds.
+        store: the files that they are kept in.
+        manifest: what they were computed from and with.
+        contrast: the stimuli.
+    """
+
+    folds: tuple[tuple[Moments, Moments], ...]
+    store: ActivationStore
+    manifest: Mapping[str, Any]
+    contrast: Contrast
+
+    @cached_property
+    def items(self) -> Mapping[str, Any]:
+        """What is known of each item, positive ones first: lists `fold`, `tokens` (that are read),
+        `whole` (tokens of the whole text), `special` (special ones among those read) and
+        `ends_special` (1 where the last token read is a special one).
+        """
+        return self.store.manifest["items"]
+
+    @cached_property
+    def positive(self) -> Moments:
+        """Moments of all positive items."""
+        return merge_all(fold[0] for fold in self.folds)
+
+    @cached_property
+    def negative(self) -> Moments:
+        """Moments of all negative items."""
+        return merge_all(fold[1] for fold in self.folds)
+
+    @cached_property
+    def all_items(self) -> Moments:
+        """Moments of all items."""
+        return self.positive.merge(self.negative)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_layers, hidden_size)."""
+        n_layers, hidden_size = self.folds[0][0].mean.shape
+        return n_layers, hidden_size
+
+    def activations(self) -> Array | None:
+        """Single activations (n_items, n_layers, hidden_size), positive first, if kept.
+
+        Raises:
+            LsnsError: the file is damaged.
+        """
+        return _read_rows(self.store)
+
+
+def measure(
+    model: BaseModel | ModelRequest,
+    contrast: Contrast,
+    *,
+    pooling: str | None = None,
+    max_tokens: int | None = UNSET,
+    cache_dir: str | Path | None = None,
+    overwrite: bool = False,
+    batch_size: int | None = None,
+    progress: bool = False,
+    analyzer: BaseAnalyzer | None = None,
+) -> Measurement:
+    """The moments of all units for a contrast: from the cache, else by running the model.
+
+    Args:
+        model: loaded, or as asked for.
+        contrast: the stimuli.
+        pooling: see `localize`.
+        max_tokens: see `localize`.
+        cache_dir: see `localize`.
+        overwrite: see `localize`.
+        batch_size: see `localize`.
+        progress: see `localize`.
+        analyzer: checked against the model's shape before the model runs.
+    """
+    protocol = _protocol(contrast, pooling, max_tokens)
+    _check_at_least_one("batch-size", batch_size)
+    folder = prepare_folder(results_folder(cache_dir))
+    if not overwrite:
+        found = cached(model, contrast, pooling=pooling, max_tokens=max_tokens, cache_dir=folder)
+        if found is not None:
+            return found
+    loaded = model.load() if isinstance(model, ModelRequest) else model
+    if isinstance(analyzer, MomentsAnalyzer):
+        analyzer.count(loaded.shape)
+    store = ActivationStore(folder, _describe(loaded, contrast, protocol) or {})
+    with store.lock():
+        if overwrite:
+            store.discard()
+        found = _load(store, contrast)
+        if found is None:
+            _fill(store, loaded, contrast, protocol, batch_size=batch_size, progress=progress)
+            found = _load(store, contrast)
+    if found is None:
+        raise LsnsError(f"{store.folder} was changed while it was written; run again")
+    return _as_asked(found, loaded, contrast)
+
+
+def cached(
+    model: BaseModel | ModelRequest,
+    contrast: Contrast,
+    *,
+    pooling: str | None = None,
+    max_tokens: int | None = UNSET,
+    cache_dir: str | Path | None = None,
+) -> Measurement | None:
+    """What `measure` would return without running the model; None if it would run it."""
+    description = _describe(model, contrast, _protocol(contrast, pooling, max_tokens))
+    if description is None:
+        return None
+    found = _load(ActivationStore(results_folder(cache_dir), description), contrast)
+    return None if found is None else _as_asked(found, model, contrast)
+
+
+def further_activations(
+    measurement: Measurement,
+    model: BaseModel | ModelRequest | None = None,
+    *,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> dict[str, Array] | None:
+    """Pooled activations of a contrast's further conditions, by the protocol of the measurement.
+
+    Args:
+        measurement: of the contrast.
+        model: run if they are not cached; None: it is not run.
+        batch_size: see `localize`.
+        progress: see `localize`.
+
+    Returns:
+        Per further condition (n_texts, n_layers, hidden_size); None if they are not cached and
+        there is no model to run.
+    """
+    texts = measurement.contrast.further_texts
+    if not texts:
+        return {}
+    folder, of = measurement.store.folder.parents[1], measurement.store.manifest["of"]
+    store = ActivationStore(folder, {**of, "further": [list(pair) for pair in texts.items()]})
+    if not store.manifest:
+        if model is None:
+            return None
+        loaded = model.load() if isinstance(model, ModelRequest) else model
+        joined = [text for condition in texts.values() for text in condition]
+        _fill_further(store, loaded, joined, of["protocol"], batch_size, progress)
+    rows = _read_rows(store)
+    ends = np.cumsum([len(condition) for condition in texts.values()])[:-1]
+    return None if rows is None else dict(zip(texts, np.split(rows, ends), strict=True))
+
+
+def _fill_further(
+    store: ActivationStore,
+    model: BaseModel,
+    texts: Sequence[str],
+    protocol: Mapping[str, Any],
+    batch_size: int | None,
+    progress: bool,
+) -> None:
+    from lsns.activations import tokenize
+
+    tokens = tokenize(model.tokenizer, texts, max_tokens=protocol["max_tokens"])
+    with store.lock():
+        if not store.manifest:
+            _fill_rows(store, model, tokens, protocol["pooling"], batch_size, progress)
+            # Only single activations are read: of these conditions nothing is merged.
+            store.finish({"n": np.array([len(texts)])}, {"items": {"texts": list(texts)}})
+
+
+def _read_rows(store: ActivationStore) -> Array | None:
+    try:
+        return store.activations()
+    except DamagedFileError as error:
+        raise LsnsError(
+            f"cached file {error} is damaged; remove {store.folder} and run again"
+        ) from None
+
+
+def _protocol(contrast: Contrast, pooling: str | None, max_tokens: int | None) -> dict[str, Any]:
+    _check_at_least_one("max-tokens", None if max_tokens is UNSET else max_tokens)
+    return {
+        "pooling": parse_pooling(pooling or contrast.pooling),
+        "max_tokens": contrast.max_tokens if max_tokens is UNSET else max_tokens,
+        "special_tokens": "as the tokenizer adds them",
+        "site": SITE,
+    }
+
+
+def _describe(
+    model: BaseModel | ModelRequest, contrast: Contrast, protocol: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """All that determines the activations; None if the model's identity is not known yet."""
+    if isinstance(model, ModelRequest):
+        source = model.source()
+        identity, dtype = (source.identity if source else None), model.dtype
+        blocks, lesions = model.blocks, []
+    else:
+        identity, dtype = model.identity, model.dtype_name
+        blocks, lesions = model.blocks_path, list(model.active_lesions)
+    if identity is None:
+        return None
+    return {
+        "extraction": EXTRACTION,
+        "folds": N_FOLDS,
+        "model": identity,
+        "pretrained": model.pretrained,
+        "init_seed": None if model.pretrained else model.seed,
+        "dtype": dtype,
+        "quantization": model.quantization,
+        "blocks": blocks,
+        "lesions": lesions,
+        "stimuli": contrast.digest,
+        "contrast": contrast.name,
+        "protocol": dict(protocol),
+    }
+
+
+def _load(store: ActivationStore, contrast: Contrast) -> Measurement | None:
+    if not store.manifest:
+        return None
+    try:
+        folds = _unpack(store.moments())
+    except DamagedFileError as error:
+        logger.warning("cached file %s is damaged; made again", error)
+        if not _mend(store):
+            store.discard()
+            return None
+        folds = _unpack(store.moments())
+    return Measurement(folds, store, store.manifest["run"], contrast)
+
+
+def _as_asked(
+    found: Measurement, model: BaseModel | ModelRequest, contrast: Contrast
+) -> Measurement:
+    """The same measurement under the names of this run.
+
+    The same weights or texts may have been measured under other names, which are no part of the
+    key: a copied folder, a file that was moved.
+    """
+    named = model.source() if isinstance(model, ModelRequest) else model
+    # A request that was found in the cache has a source: a registered model is always loaded.
+    assert named is not None
+    names = {"name": model.name, "label": named.label}
+    manifest = {
+        **found.manifest,
+        "model": {**found.manifest["model"], **names},
+        "stimuli": {**found.manifest["stimuli"], "source": contrast.source},
+    }
+    return replace(found, manifest=manifest, contrast=contrast)
+
+
+def _mend(store: ActivationStore) -> bool:
+    """Compute damaged moments again from the activations, if those are sound."""
+    try:
+        rows = store.activations()
+    except DamagedFileError:
+        return False
+    manifest = store.manifest
+    if rows is None:
+        return False
+    store.finish(_moments_by_fold(rows, manifest["items"]), _details(manifest))
+    return True
+
+
+def _details(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {"run": manifest["run"], "items": manifest["items"]}
+
+
+def _fill(
+    store: ActivationStore,
+    model: BaseModel,
+    contrast: Contrast,
+    protocol: Mapping[str, Any],
+    *,
+    batch_size: int | None,
+    progress: bool,
+) -> None:
+    from lsns.activations import read_texts
+
+    texts = read_texts(model.tokenizer, contrast.texts, max_tokens=protocol["max_tokens"])
+    tokens = [text.ids for text in texts]
+    rows = _fill_rows(store, model, tokens, protocol["pooling"], batch_size, progress)
+    items = _items(contrast, texts)
+    details = {"run": _run_manifest(model, contrast, protocol, store.key), "items": items}
+    keep = rows.nbytes <= ACTIVATIONS_LIMIT_BYTES
+    moments = _moments_by_fold(rows, items)
+    if not keep:
+        store.drop_rows()
+    store.finish(moments, details)
+
+
+def _fill_rows(
+    store: ActivationStore,
+    model: BaseModel,
+    tokens: Sequence[Sequence[int]],
+    pooling: str,
+    batch_size: int | None,
+    progress: bool,
+) -> Array:
+    from lsns.activations import fill_rows
+
+    rows, done = store.open_rows((len(tokens), *model.shape))
+    ready = int(np.count_nonzero(done))
+    if ready:
+        logger.info("%d of %d texts are there from an earlier run", ready, len(tokens))
+    with _interruptible(store, done), _bar(len(tokens), ready, shown=progress) as bar:
+        fill_rows(
+            model, tokens, rows, done, pooling=pooling, batch_size=batch_size, advance=bar.update
+        )
+    return rows
+
+
+def _run_manifest(
+    model: BaseModel, contrast: Contrast, protocol: Mapping[str, Any], key: str
+) -> dict[str, Any]:
+    import platform
+
+    packages = ("lsns", "numpy", "torch", "transformers")
+    return {
+        "model": {
+            "name": model.name,
+            "label": model.label,
+            "identity": model.identity,
+            "pretrained": model.pretrained,
+            "init_seed": None if model.pretrained else model.seed,
+            "dtype": model.dtype_name,
+            "quantization": model.quantization,
+            "layers": model.num_layers,
+            "hidden_size": model.hidden_size,
+        },
+        "stimuli": {
+            "name": contrast.name,
+            "source": contrast.source,
+            "digest": contrast.digest,
+            "positive": len(contrast.positive),
+            "negative": len(contrast.negative),
+        },
+        "protocol": dict(protocol),
+        "activations": key,
+        "computed_with": {
+            "device": str(model.device),
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+    }
+
+
+def _items(contrast: Contrast, texts: Sequence[ReadText]) -> dict[str, Any]:
+    """What is known of each item; see `Measurement.items`."""
+    return {
+        "fold": fold_of_items(contrast.groups, N_FOLDS),
+        "positive": len(contrast.positive),
+        "tokens": [len(text.ids) for text in texts],
+        "whole": [text.whole for text in texts],
+        "special": [text.special for text in texts],
+        "ends_special": [int(text.ends_special) for text in texts],
+        "order": [int(i) for i in np.argsort(np.array(contrast.texts, dtype=object))],
+    }
+
+
+def fold_of_items(groups: Sequence[str], n_folds: int) -> list[int]:
+    """A fold for each item, drawn once and for all; items of a group share one."""
+    names = sorted(set(groups))
+    ranks = np.random.RandomState(0).permutation(len(names))
+    fold = {name: int(rank) % n_folds for name, rank in zip(names, ranks, strict=True)}
+    return [fold[group] for group in groups]
+
+
+def _moments_by_fold(rows: Array, items: Mapping[str, Any]) -> dict[str, Array]:
+    """Moments of each (fold, condition), stacked: arrays (n_folds, 2, n_layers, hidden_size)."""
+    positive = np.arange(len(rows)) < items["positive"]
+    # Summed in the order of the texts: shuffled stimuli give the same bytes.
+    order = np.array(items["order"])
+    folds = np.array(items["fold"])[order]
+    parts = [
+        _moments_of(rows, order[(folds == fold) & (positive[order] == condition)])
+        for fold in range(N_FOLDS)
+        for condition in (True, False)
+    ]
+    names = ("mean", "m2", "abs_mean", "abs_m2")
+    stacked = {name: np.stack([getattr(part, name) for part in parts]) for name in names}
+    shaped = {name: a.reshape(N_FOLDS, 2, *rows.shape[1:]) for name, a in stacked.items()}
+    return {"n": np.array([part.n for part in parts]).reshape(N_FOLDS, 2), **shaped}
+
+
+def _moments_of(rows: Array, indexes: Array) -> Moments:
+    blocks = [indexes[start : start + BLOCK_ITEMS] for start in range(0, len(indexes), BLOCK_ITEMS)]
+    empty = Moments.zeros((rows.shape[1], rows.shape[2]))
+    return merge_all([empty, *(Moments.of(rows[block]) for block in blocks)])
+
+
+def _unpack(arrays: Mapping[str, Array]) -> tuple[tuple[Moments, Moments], ...]:
+    def one(fold: int, condition: int) -> Moments:
+        fields = (arrays[name][fold, condition] for name in ("mean", "m2", "abs_mean", "abs_m2"))
+        return Moments(int(arrays["n"][fold, condition]), *fields)
+
+    return tuple((one(fold, 0), one(fold, 1)) for fold in range(len(arrays["n"])))
+
+
+@contextmanager
+def _interruptible(store: ActivationStore, done: Array) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted: {int(np.count_nonzero(done))} of {len(done)} texts are kept in "
+            f"{store.folder}; the same command goes on from there"
+        ) from None
+
+
+@contextmanager
+def _bar(total: int, ready: int, *, shown: bool) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total, initial=ready, unit="text", desc="texts", disable=not shown, mininterval=0.5
+    ) as bar:
+        yield bar
+
+
+def _check_at_least_one(option: str, number: int | None) -> None:
+    if number is not None and number < 1:
+        raise LsnsError(f"{option} must be at least 1; got {number}")

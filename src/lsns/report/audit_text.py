@@ -1,0 +1,168 @@
+"""An audit as lines for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lsns.report.layout import align_columns
+
+if TYPE_CHECKING:
+    from lsns.audits.auditing import Audit
+    from lsns.audits.calibration import Calibration
+    from lsns.audits.confounds import Confound
+    from lsns.audits.outliers import OutlierAudit
+    from lsns.audits.protocols import ProtocolOverlap
+    from lsns.audits.reliability import Reliability
+    from lsns.audits.selectivity import Selectivity
+
+WIDTH = 96
+
+
+def describe_audit(audit: Audit) -> str:
+    """The tables of each part, then the findings and the conclusion."""
+    parts = [_head(audit)]
+    if audit.reliability is not None:
+        parts.append(_reliability(audit.reliability))
+    if audit.selectivity is not None:
+        parts.append(_selectivity(audit.selectivity))
+    if audit.calibration is not None:
+        parts.append(_calibration(audit.calibration))
+    parts += [_outliers(audit.outliers), _confounds(audit.confounds)]
+    if audit.overlaps:
+        parts.append(_overlaps(audit.overlaps))
+    parts += [f"{name}: {why}" for name, why in audit.missing.items()]
+    return "\n\n".join([*parts, _findings(audit)])
+
+
+def _head(audit: Audit) -> str:
+    model, stimuli = audit.manifest["model"], audit.manifest["stimuli"]
+    protocol, selection = audit.manifest["protocol"], audit.manifest["selection"]
+    tokens = protocol["max_tokens"]
+    cut = "whole texts" if tokens is None else f"{tokens} tokens"
+    return (
+        f"audit of {stimuli['name']} in {model['name']} ({model['dtype']}): "
+        f"{selection['selected']} units by {selection['method']}, {protocol['pooling']}, {cut}"
+    )
+
+
+def _reliability(found: Reliability) -> str:
+    head = ("split", "%", "units", "n", "Dice", "95%", "chance", "shuffled", "Jaccard", "corrected")
+    rows: list[Sequence[str]] = [head]
+    for row in found.rows:
+        amount = "-" if row.percentage is None else f"{row.percentage:g}"
+        rows.append(
+            (
+                f"{row.split}{' *' if row.chosen else ''}",
+                amount,
+                str(row.units),
+                str(row.n),
+                f"{row.dice:.3f}",
+                f"{row.dice_low:.3f} to {row.dice_high:.3f}",
+                f"{row.dice_chance:.3f}",
+                _number(row.dice_shuffled),
+                f"{row.jaccard:.3f}",
+                _number(row.phi_corrected),
+            )
+        )
+    scores = [
+        f"score maps, {row.split}: r {row.r:.3f} ({row.r_low:.3f} to {row.r_high:.3f}), "
+        f"shuffled {_number(row.r_shuffled)}, corrected {_number(row.r_corrected)}"
+        for row in found.scores
+    ]
+    note = (
+        "*: the localization's own amount; corrected: phi (Dice corrected for chance) of halves, "
+        "by Spearman-Brown for all items"
+    )
+    return "\n".join(["reliability", *align_columns(rows), *scores, note])
+
+
+def _selectivity(found: Selectivity) -> str:
+    effects = {"held out": found.held_out, "in sample (double dipping)": found.in_sample}
+    rows = [
+        f"{name}: g {e.g:.2f} (95% {e.low:.2f} to {e.high:.2f}), "
+        f"{e.n_positive} against {e.n_negative} items"
+        for name, e in effects.items()
+    ]
+    profile: list[Sequence[str]] = [("condition", "items", "response (SD)", "95%")]
+    profile += [
+        (r.condition, str(r.n), f"{r.mean:+.3f}", f"{r.low:+.3f} to {r.high:+.3f}")
+        for r in found.profile
+    ]
+    return "\n".join([f"selectivity, {found.folds} folds", *rows, *align_columns(profile)])
+
+
+def _calibration(found: Calibration) -> str:
+    return "\n".join(
+        [
+            f"calibration: largest {found.statistic} score under {found.permutations} shuffles",
+            f"threshold at family-wise p {found.alpha:g}: {found.threshold:.3f}; selected scores "
+            f"{found.weakest:.3f} to {found.largest:.3f} (p of the largest {found.p_value:.4f})",
+            f"above it: {found.above} of {found.selected} selected units, "
+            f"{found.units_above} of all units",
+        ]
+    )
+
+
+def _outliers(found: OutlierAudit) -> str:
+    lines = [
+        f"outlier dimensions (mean |activation| over {found.threshold:g} times the layer's median)",
+        f"{found.selected} of {found.units} selected units ({found.share:.1%}), with "
+        f"{found.magnitude_share:.1%} of their magnitude; chance {found.expected:.2f}, "
+        f"p {found.p_value:.2g}; {found.model} in the model",
+    ]
+    rows: list[Sequence[str]] = [("dimension", "selected in layers", "outlier in layers")]
+    rows += [
+        (str(d.dimension), str(d.selected_layers), str(d.outlier_layers)) for d in found.dimensions
+    ]
+    return "\n".join(lines + (align_columns(rows) if found.dimensions else []))
+
+
+def _confounds(found: Sequence[Confound]) -> str:
+    rows: list[Sequence[str]] = [("measure", "positive", "negative", "g", "95%", "")]
+    for c in found:
+        size = ("apart", "") if c.g is None else (f"{c.g:+.2f}", f"{c.low:+.2f} to {c.high:+.2f}")
+        mark = "differs" if c.differs else ""
+        rows.append((c.measure, f"{c.positive:.2f}", f"{c.negative:.2f}", *size, mark))
+    return "\n".join(["what else differs between the conditions", *align_columns(rows)])
+
+
+def _overlaps(found: Sequence[ProtocolOverlap]) -> str:
+    rows: list[Sequence[str]] = [
+        ("units shared with", "units", "shared", "Dice", "chance", "p", "by layer", "p")
+    ]
+    rows += [
+        (
+            o.name,
+            str(o.units),
+            str(o.shared),
+            f"{o.dice:.3f}",
+            f"{o.expected:.1f}",
+            f"{o.p_value:.2g}",
+            f"{o.expected_by_layer:.1f}",
+            f"{o.p_value_by_layer:.2g}",
+        )
+        for o in found
+    ]
+    return "\n".join(["overlap with masks of the same size", *align_columns(rows)])
+
+
+def _findings(audit: Audit) -> str:
+    lines = list(_finding_lines(audit))
+    return "\n".join(["findings (rules and sources: docs/audit.md)", *lines, "", *_wrap(
+        f"conclusion: {audit.conclusion}", ""
+    )])  # fmt: skip
+
+
+def _finding_lines(audit: Audit) -> Iterator[str]:
+    for finding in audit.findings:
+        yield from _wrap(f"[{finding.level}] {finding.rule}: {finding.sentence}", "    ")
+
+
+def _wrap(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

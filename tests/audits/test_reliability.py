@@ -1,0 +1,292 @@
+"""Would other items give the same units: against scipy on the single items of every half."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+
+from lsns.analysis import METHODS, NMDAnalyzer, TTestAnalyzer
+from lsns.audits.reliability import (
+    Items,
+    Reliability,
+    measure_reliability,
+    random_halves,
+    single_folds,
+)
+from lsns.errors import LsnsError
+from lsns.measurement import fold_of_items
+from lsns.moments import Moments
+from tests.audits.data import fold_moments, make_items, noise_with
+
+PLANTED = [(0, 3), (1, 7), (1, 8), (2, 0), (2, 49)]
+FIVE = TTestAnalyzer({"num_units": 5})
+
+
+def sides(*counts: tuple[int, int]) -> list[tuple[Moments, Moments]]:
+    """Folds with so many positive and negative items."""
+    rng = np.random.default_rng(0)
+    return [(moments(rng, a), moments(rng, b)) for a, b in counts]
+
+
+def moments(rng: np.random.Generator, n: int) -> Moments:
+    return Moments.of(rng.normal(size=(n, 2, 30)))
+
+
+def row_of(found: Reliability, split: str, place: int = 0):
+    return [row for row in found.rows if row.split == split][place]
+
+
+def test_halves_are_complementary_and_all_different():
+    folds = sides(*[(3, 3)] * 10)
+    halves = random_halves(folds, 1000, seed=0)
+    # 10 over 5, each split once and not twice.
+    assert len(halves) == comb(10, 5) / 2 == 126
+    assert len({frozenset(half) for half in halves}) == 126
+    for one, other in halves:
+        assert len(one) == len(other) == 5
+        assert sorted(one + other) == list(range(10))
+
+
+def test_halves_follow_the_seed():
+    folds = sides(*[(3, 3)] * 10)
+    first = random_halves(folds, 20, seed=0)
+    assert len(first) == 20
+    assert random_halves(folds, 20, seed=0) == first
+    assert random_halves(folds, 20, seed=1) != first
+
+
+@pytest.mark.parametrize("used", [2, 3, 5, 9])
+def test_halves_of_fewer_folds(used):
+    folds = sides(*[(4, 4)] * used, *[(0, 0)] * (10 - used))
+    halves = random_halves(folds, 1000, seed=0)
+    small = used // 2
+    assert len(halves) == (comb(used, small) if used % 2 else comb(used, small) // 2)
+    for one, other in halves:
+        assert sorted(one + other) == list(range(used))
+        assert abs(len(one) - len(other)) == used % 2
+
+
+def test_every_half_has_two_items_of_either_condition():
+    folds = sides((9, 0), (9, 0), (0, 9), (0, 9))
+    halves = random_halves(folds, 100, seed=0)
+    assert {frozenset(half) for half in halves} == {
+        frozenset([(0, 2), (1, 3)]),
+        frozenset([(0, 3), (1, 2)]),
+    }
+
+
+def test_a_group_is_never_in_both_halves():
+    groups = [f"pair {i % 30}" for i in range(60)]
+    of_item = np.array(fold_of_items(groups, 10))
+    folds = sides(*[(3, 3)] * 10)
+    for one, other in random_halves(folds, 50, seed=0):
+        first = {groups[i] for i in np.flatnonzero(np.isin(of_item, one))}
+        second = {groups[i] for i in np.flatnonzero(np.isin(of_item, other))}
+        assert not first & second
+        assert len(first) + len(second) == 30
+
+
+def test_each_fold_with_all_others():
+    pairs = single_folds(sides(*[(2, 2)] * 4))
+    assert pairs == [((0,), (1, 2, 3)), ((1,), (0, 2, 3)), ((2,), (0, 1, 3)), ((3,), (0, 1, 2))]
+
+
+def test_small_folds_are_joined():
+    pairs = single_folds(sides(*[(1, 1)] * 5, (0, 0)))
+    assert pairs == [((0, 1), (2, 3, 4)), ((2, 3, 4), (0, 1))]
+
+
+@pytest.mark.parametrize(
+    "counts", [[(1, 1), (1, 1)], [(5, 1)] * 3, [(30, 30)], [(5, 0), (0, 5)], [(9, 1), (9, 0)]]
+)
+def test_too_few_items_or_groups(counts):
+    with pytest.raises(LsnsError, match="cannot be split in halves") as caught:
+        measure_reliability(sides(*counts), [FIVE])
+    assert "\n" not in str(caught.value)
+
+
+def test_halves_without_folds():
+    """Groups that each hold one condition: halves there are, but no neighbours to join."""
+    folds = sides((9, 0), (9, 0), (0, 9), (0, 9))
+    assert single_folds(folds) == []
+    found = measure_reliability(folds, [FIVE])
+    assert {row.split for row in found.rows} == {"halves"}
+    assert [row.split for row in found.scores] == ["halves"]
+
+
+def test_planted_units_are_in_both_halves_of_every_split():
+    items = make_items(noise_with(PLANTED, 8), 40)
+    found = measure_reliability(fold_moments(items), [FIVE], items=items)
+    for split, n in (("halves", 20), ("folds", 10)):
+        row = row_of(found, split)
+        assert (row.n, row.units, row.chosen) == (n, 5, True)
+        assert row.dice == row.dice_low == row.dice_high == row.jaccard == row.phi == 1
+        assert row.dice_chance == pytest.approx(5 / 150)
+        assert row.dice_shuffled is not None
+        assert row.dice_shuffled < 0.25
+    assert row_of(found, "halves").phi_corrected == 1
+    assert row_of(found, "folds").phi_corrected is None
+
+
+def test_noise_and_shuffled_labels_agree_by_chance():
+    effects = {"noise": 0.0, "effect": 8.0}
+    planted = [(0, unit) for unit in range(30)]
+    tenth = TTestAnalyzer({"percentage": 10})
+    for name, effect in effects.items():
+        items = make_items(noise_with(planted, effect, shape=(3, 200)), 40)
+        found = measure_reliability(fold_moments(items), [tenth], items=items)
+        for split, score in zip(("halves", "folds"), found.scores, strict=True):
+            row = row_of(found, split)
+            # 60 of 600 units: Dice of one pair of masks has a standard deviation of 0.04.
+            assert row.dice_chance == pytest.approx(0.1)
+            assert row.dice_shuffled == pytest.approx(0.1, abs=0.05)
+            assert score.r_shuffled == pytest.approx(0, abs=0.1)
+            if name == "noise":
+                assert row.dice == pytest.approx(0.1, abs=0.05)
+                assert row.phi == pytest.approx(0, abs=0.05)
+                assert score.r == pytest.approx(0, abs=0.1)
+            else:
+                assert row.dice > 0.5
+                assert score.r > 0.3
+
+
+@pytest.mark.parametrize("split", ["halves", "folds"])
+def test_every_number_from_the_single_items(split):
+    planted = [(0, unit) for unit in range(12)]
+    items = make_items(noise_with(planted, 0.8, shape=(3, 40)), 40, n_folds=6)
+    analyzers = [TTestAnalyzer({"num_units": k}) for k in (10, 30)]
+    folds = fold_moments(items)
+    found = measure_reliability(folds, analyzers, n_halves=7, seed=3)
+    splits = random_halves(folds, 7, seed=3) if split == "halves" else single_folds(folds)
+    scores = [[slow_scores(items, part) for part in pair] for pair in splits]
+    r = [np.corrcoef(first.ravel(), second.ravel())[0, 1] for first, second in scores]
+    maps = next(row for row in found.scores if row.split == split)
+    assert maps.r == pytest.approx(np.mean(r), rel=1e-9)
+    assert [maps.r_low, maps.r_high] == pytest.approx(np.percentile(r, [2.5, 97.5]), rel=1e-9)
+    for place, k in enumerate((10, 30)):
+        dice = [len(top(first, k) & top(second, k)) / k for first, second in scores]
+        row = row_of(found, split, place)
+        assert 0.1 < np.mean(dice) < 0.9
+        assert row.dice == pytest.approx(np.mean(dice))
+        assert [row.dice_low, row.dice_high] == pytest.approx(np.percentile(dice, [2.5, 97.5]))
+        assert row.jaccard == pytest.approx(np.mean([d / (2 - d) for d in dice]))
+        share = k / 120
+        phi = np.mean([(d - share) / (1 - share) for d in dice])
+        assert row.phi == pytest.approx(phi)
+        if split == "halves":
+            assert row.phi_corrected == pytest.approx(2 * phi / (1 + phi))
+            assert maps.r_corrected == pytest.approx(2 * np.mean(r) / (1 + np.mean(r)))
+
+
+def slow_scores(items: Items, part: tuple[int, ...]) -> np.ndarray:
+    inside = np.isin(items.folds, part)
+    x = np.abs(np.asarray(items.rows).astype(float))
+    first, second = x[inside & items.positive], x[inside & ~items.positive]
+    return ttest_ind(first, second, equal_var=False).statistic
+
+
+def top(scores: np.ndarray, k: int) -> set[int]:
+    return set(np.argsort(-scores.ravel())[:k].tolist())
+
+
+def test_a_row_for_each_amount_the_first_is_the_localizations():
+    items = make_items(noise_with(PLANTED, 2), 40)
+    analyzers = [
+        FIVE,
+        TTestAnalyzer({"percentage": 2.0}),
+        TTestAnalyzer({"percentage": 10.0, "per_layer": True}),
+    ]
+    found = measure_reliability(fold_moments(items), analyzers)
+    for split in ("halves", "folds"):
+        rows = [row for row in found.rows if row.split == split]
+        assert [row.chosen for row in rows] == [True, False, False]
+        assert [row.percentage for row in rows] == [None, 2.0, 10.0]
+        assert [row.units for row in rows] == [5, 3, 15]
+    assert all(row.dice_shuffled is row.jaccard_shuffled is None for row in found.rows)
+    assert all(row.r_shuffled is None for row in found.scores)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_and_layer_by_layer(method):
+    items = make_items(noise_with(PLANTED, 8), 40)
+    found = measure_reliability(fold_moments(items), [METHODS[method]({"num_units": 5})])
+    row = row_of(found, "halves")
+    assert row.units == 5
+    # nmd takes 2, 2 and 1 units of the layers, and 1, 2 and 2 are planted.
+    assert row.dice >= (0.8 if method == "nmd" else 1)
+
+
+def test_nmd_takes_as_many_of_each_layer():
+    items = make_items(noise_with([(0, 3), (1, 7), (2, 0)], 8), 40)
+    found = measure_reliability(fold_moments(items), [NMDAnalyzer({"percentage": 2})])
+    assert row_of(found, "halves").units == 3
+    assert row_of(found, "halves").dice == 1
+
+
+def test_units_that_cannot_be_selected_are_not():
+    items = make_items(noise_with([(0, unit) for unit in range(5)], 8), 40)
+    barred = np.zeros((3, 50), dtype=bool)
+    barred[0] = True
+    found = measure_reliability(fold_moments(items), [FIVE], barred=barred)
+    assert row_of(found, "halves").dice < 0.4
+
+
+def test_labels_that_cannot_be_shuffled_leave_the_rest():
+    rows = noise_with(PLANTED, 8, n=200)
+    positive = np.arange(400) < 200
+    # Two groups of positive items, one in each half, against groups of one.
+    groups = [f"run {i % 2}" for i in range(200)] + [str(i) for i in range(200)]
+    folds = np.array(fold_of_items(groups, 10))
+    items = Items(rows, positive, groups, folds)
+    found = measure_reliability(fold_moments(items), [FIVE], items=items)
+    assert row_of(found, "halves").dice == 1
+    assert row_of(found, "halves").dice_shuffled is None
+
+
+def test_the_same_seed_gives_the_same():
+    items = make_items(noise_with(PLANTED, 1), 40)
+    first, again, other = (
+        measure_reliability(fold_moments(items), [FIVE], items=items, seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_shuffled_halves_share_no_item():
+    """Units that answer to single items only: masks of halves have nothing in common."""
+    n = 24
+    rows = np.zeros((2 * n, 1, 2 * n), dtype=np.float32)
+    rows[np.arange(2 * n), 0, np.arange(2 * n)] = 1
+    rows += np.random.default_rng(0).normal(0, 1e-3, rows.shape).astype(np.float32)
+    items = make_items(rows, n, n_folds=6)
+    found = measure_reliability(fold_moments(items), [TTestAnalyzer({"num_units": 8})], items=items)
+    for row in found.rows:
+        assert row.dice < 0.2
+        assert row.dice_shuffled is not None
+        assert row.dice_shuffled < 0.2
+
+
+def test_real_data(published):
+    measurement = published.measurement
+    contrast = measurement.contrast
+    rows = measurement.activations()
+    items = Items(rows, np.arange(480) < 240, contrast.groups, np.array(measurement.items["fold"]))
+    found = measure_reliability(measurement.folds, [published.analyzer], items=items)
+    row = row_of(found, "halves")
+    assert (row.n, row.units) == (20, 172)
+    assert row.dice == pytest.approx(0.656, abs=0.03)
+    assert row.dice_shuffled == pytest.approx(0.010, abs=0.01)
+    assert row.dice_chance == pytest.approx(172 / 17280)
+
+
+def test_all_splits_of_folds_are_possible_halves():
+    """Counted another way: the halves of six folds are the ways to choose who is with fold 0."""
+    folds = sides(*[(2, 2)] * 6)
+    halves = random_halves(folds, 1000, seed=0)
+    with_first = {frozenset(half) for pair in halves for half in pair if 0 in half}
+    assert with_first == {frozenset((0, *others)) for others in combinations(range(1, 6), 2)}

@@ -1,0 +1,116 @@
+"""Every rule at every level, and what follows from the levels."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from lsns.audits.calibration import Calibration
+from lsns.audits.confounds import Confound
+from lsns.audits.lesions import find_evidence
+from lsns.audits.outliers import OutlierAudit, OutlierDimension
+from lsns.audits.verdict import (
+    SOURCES,
+    Finding,
+    conclude,
+    judge_calibration,
+    judge_confounds,
+    judge_lesion,
+    judge_outliers,
+    judge_protocols,
+    judge_reliability,
+    judge_selectivity,
+)
+
+
+def study(p, n=20, harm=-0.2, part=""):
+    shared = {"benchmark": "blimp", "domain": "language", "measure": "accuracy", "mode": "zero"}
+    return [
+        shared | {"condition": "intact", "value": 0.75, "target": "", "mask": "", "units": 0},
+        shared
+        | {
+            "condition": "lesion",
+            "target": f"language@1{part}",
+            "mask": "abc" if not part else "other",
+            "units": 172,
+            "value": 0.75 + harm,
+            "difference": harm,
+            "difference_low": harm - 0.05,
+            "difference_high": harm + 0.05,
+            **{
+                f"{kind}_{name}": value
+                for kind, rank in p.items()
+                for name, value in (("n", n), ("mean", 0.7), ("p", rank))
+            },
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("p", "n", "harm", "level"),
+    [
+        ({"uniform": 0.04, "magnitude": 0.04}, 20, -0.2, "good"),
+        ({"uniform": 0.04, "magnitude": 0.30}, 20, -0.2, "caution"),
+        ({"uniform": 0.30, "magnitude": 0.30}, 20, -0.2, "bad"),
+        ({"uniform": 0.04, "magnitude": 0.04}, 3, -0.2, "open"),
+        ({"uniform": 0.04, "magnitude": 0.04}, 20, -0.01, "bad"),
+        ({}, 20, -0.2, "open"),
+    ],
+)
+def test_lesion(p, n, harm, level):
+    finding = judge_lesion(find_evidence(study(p, n, harm), "abc"), "all")
+    assert finding.level == level
+    assert "172 units" in finding.sentence
+
+
+def test_a_lesion_of_the_rest_says_how_much_is_left():
+    p = {"uniform": 0.04}
+    rows = study(p) + study(p, harm=-0.1, part=" rest")[1:]
+    finding = judge_lesion(find_evidence(rows, "abc"), "rest")
+    assert finding.level == "good"
+    assert "50% of the whole lesion's effect" in finding.sentence
+    assert find_evidence(rows, "unknown") == []
+
+
+@pytest.mark.parametrize(("above", "level"), [(172, "good"), (5, "caution"), (0, "bad")])
+def test_calibration(above, level):
+    found = Calibration("ttest", 1000, 0.05, 4.5, 27.0, 8.7, 0.001, 172, above, 1758)
+    assert judge_calibration(found).level == level
+
+
+def test_outliers_and_confounds():
+    dimension = (OutlierDimension(507, 9, 28),)
+    many = OutlierAudit(10.0, 17, 172, 0.1, 0.57, 0.9, 1e-17, 93, dimension)
+    few = OutlierAudit(10.0, 1, 172, 0.006, 0.05, 0.9, 0.6, 93, dimension)
+    assert [judge_outliers(one).level for one in (many, few)] == ["caution", "good"]
+    alike = Confound("words", 12.0, 12.0, 0.0, -0.2, 0.2)
+    apart = Confound("tokens", 12.0, 5.0, None, None, None)
+    assert judge_confounds([alike]).level == "good"
+    assert "no overlap" in judge_confounds([alike, apart]).sentence
+
+
+def test_what_was_not_measured_is_open():
+    findings = [judge_reliability(None), judge_calibration(None), judge_selectivity(None)]
+    findings += [judge_protocols([]), judge_lesion([], "all"), judge_lesion([], "rest")]
+    for finding in findings:
+        assert finding.level == "open"
+        assert finding.source
+
+
+def test_the_conclusion_follows_from_the_levels_alone():
+    def conclusion(lesion="good", rest="good", **levels):
+        levels = dict.fromkeys(SOURCES, "good") | levels
+        levels |= {"lesion": lesion, "lesion without outliers": rest}
+        return conclude([Finding(rule, level, "") for rule, level in levels.items()])
+
+    assert "also without outliers" in conclusion()
+    assert "rests on outlier dimensions" in conclusion(rest="bad")
+    assert "does not harm language more" in conclusion(lesion="bad")
+    assert "not measured" in conclusion(lesion="open")
+    for rule in ("calibration", "selectivity", "reliability"):
+        assert conclusion(**{rule: "bad"}).startswith("Not a finding")
+        assert "is open" in conclusion(**{rule: "open"})
+    levels = ("good", "caution", "bad", "open")
+    texts = {conclusion(lesion=a, rest=b) for a, b in itertools.product(levels, levels)}
+    assert len(texts) == 7

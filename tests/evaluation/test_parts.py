@@ -1,0 +1,348 @@
+"""What is kept of a cell that is not finished, and two runs in one folder. Real processes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lsns import UnitMask, evaluate
+from lsns.evaluation import logprobs
+from lsns.evaluation.cells import CellStore, PartStore
+from lsns.evaluation.minimal_pairs import read_pairs, score_pairs
+from tests.conftest import REPOSITORY
+from tests.evaluation.test_study import cells, write_suite
+from tests.tiny import TEXTS, make_model
+
+# Slow enough to be stopped in the middle; what is computed is counted in a file.
+PATCH = """
+import logging, sys, time
+from pathlib import Path
+from lsns.evaluation import logprobs
+real = logprobs._run_chunk
+def slow(way, sequences, *rest):
+    time.sleep({seconds})
+    values = real(way, sequences, *rest)
+    with Path({counter!r}).open("a") as file:
+        file.write(f"{{len(sequences)}}\\n")
+    return values
+logprobs._run_chunk = slow
+"""
+RUN = """
+import lsns
+logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+lsns.evaluate({model!r}, [{mask!r}], ['blimp:{pairs}'], controls=["uniform"], seeds=1,
+              resamples=10, output_dir={output!r})
+"""
+COMMAND = """
+from lsns.cli import run
+sys.exit(run(["evaluate", "--model-name", {model!r}, "--mask", {mask!r}, "--benchmark",
+              "blimp:{pairs}", "--controls", "none", "--output", {output!r}]))
+"""
+
+
+def write_many(path, n_items=400):
+    """Pairs that take several passes."""
+    words = sorted({word for text in TEXTS for word in text.split()})
+    triples = random.Random(1).sample(list(itertools.permutations(words, 3)), n_items)
+    lines = [
+        {
+            "UID": f"p{number % 4}",
+            "sentence_good": f"the {a} sat on the {b} and the {c}",
+            "sentence_bad": f"the sat {a} on the {c} and the {b}",
+        }
+        for number, (a, b, c) in enumerate(triples)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def a_mask():
+    units = np.zeros((3, 16), dtype=bool)
+    units[[0, 1, 2], [1, 5, 9]] = True
+    return UnitMask(units)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    model = make_model()
+    model.model.save_pretrained(folder / "model")
+    model.tokenizer.save_pretrained(folder / "model")
+    return {
+        "model": str(folder / "model"),
+        "mask": str(a_mask().save(folder / "mask.npy")),
+        "pairs": str(write_many(folder / "pairs.jsonl")),
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(inputs, tmp_path_factory):
+    """A run of three cells that nobody disturbed, in a process of its own like the others."""
+    output = tmp_path_factory.mktemp("whole")
+    process = start(RUN, inputs, output / "out", output / "counter", seconds=0)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, printed + errors
+    return output / "out"
+
+
+@pytest.fixture(scope="module")
+def per_cell(whole):
+    """Chunks of a cell."""
+    return count(whole.parent / "counter") // 3
+
+
+@pytest.fixture
+def chunks(monkeypatch):
+    """The chunks that are computed from now on; more than `limit` are interrupted."""
+    real = logprobs._run_chunk
+
+    class Chunks(list):
+        limit = None
+
+    counted = Chunks()
+
+    def count(way, sequences, *rest):
+        if len(counted) == counted.limit:
+            raise KeyboardInterrupt
+        counted.append(sequences)
+        return real(way, sequences, *rest)
+
+    monkeypatch.setattr(logprobs, "_run_chunk", count)
+    return counted
+
+
+def start(code, inputs, output, counter, seconds=0.05):
+    text = PATCH.format(seconds=seconds, counter=str(counter))
+    text += code.format(output=str(output), **inputs)
+    return subprocess.Popen(
+        [sys.executable, "-c", text], cwd=REPOSITORY, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(process, ready):
+    """Wait until `ready()`, while the process runs."""
+    end = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def parts(output):
+    """Of cells that are not finished."""
+    found = sorted(output.glob("items/*.parts/*.part"))
+    return [path for path in found if not path.parent.with_suffix(".parquet").exists()]
+
+
+def count(path):
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def same_results(one, other):
+    assert cells(one).keys() == cells(other).keys()
+    for name in cells(one):
+        assert (one / "items" / name).read_bytes() == (other / "items" / name).read_bytes()
+    assert (one / "summary.csv").read_bytes() == (other / "summary.csv").read_bytes()
+    assert sorted(p.name for p in (one / "items").iterdir()) == sorted(cells(one))
+
+
+def test_killed_in_the_middle_of_a_cell(inputs, whole, per_cell, tmp_path):
+    output, counter = tmp_path / "out", tmp_path / "counter"
+    process = start(RUN, inputs, output, counter)
+    # In the second cell: a lesion.
+    wait_for(process, lambda: len(cells(output)) == 1 and len(parts(output)) >= 3)
+    process.kill()
+    process.communicate()
+    kept = len(parts(output))
+    assert 3 <= kept < per_cell
+    again = tmp_path / "again"
+    printed, _ = start(RUN, inputs, output, again, seconds=0).communicate()
+    assert "1 of 3 cells are there" in printed
+    assert f"mask zero: {kept} parts are there from an earlier run" in printed
+    assert count(again) == 2 * per_cell - kept
+    # What was computed in the moment when the process died is lost.
+    assert count(counter) - per_cell - kept in (0, 1)
+    same_results(output, whole)
+
+
+def test_two_runs_at_once_compute_everything_once(inputs, whole, per_cell, tmp_path):
+    output = tmp_path / "out"
+    counters = [tmp_path / "one", tmp_path / "two"]
+    first = start(RUN, inputs, output, counters[0], seconds=0.1)
+    second = start(RUN, inputs, output, counters[1], seconds=0.1)
+    outputs = [first.communicate()[0], second.communicate()[0]]
+    assert (first.returncode, second.returncode) == (0, 0)
+    waited = [line for text in outputs for line in text.splitlines() if "waiting" in line]
+    assert waited
+    start_of_line = f"another run in {output} is at "
+    assert all(line.startswith(start_of_line) for line in waited)
+    assert sum(map(count, counters)) == 3 * per_cell
+    same_results(output, whole)
+
+
+def test_ctrl_c_says_what_is_kept(inputs, tmp_path):
+    output, counter = tmp_path / "out", tmp_path / "counter"
+    process = start(COMMAND, inputs, output, counter)
+    wait_for(process, lambda: len(cells(output)) == 1 and len(parts(output)) >= 2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert errors.splitlines()[-1] == (
+        f"lsns: interrupted: 1 of 2 cells and {len(parts(output))} parts of the next are kept in "
+        f"{output / 'items'}; the same command goes on from there"
+    )
+    assert "Traceback" not in errors
+    assert not list(output.rglob(".*")), "nothing half-written"
+
+
+def run(inputs, output, benchmark=None, **options):
+    return evaluate(
+        make_model(), [inputs["mask"]], [benchmark or f"blimp:{inputs['pairs']}"], controls=[],
+        resamples=10, output_dir=output, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["syntaxgym", "perplexity"])
+def test_every_benchmark_goes_on(inputs, tmp_path, chunks, kind, monkeypatch):
+    # A pass for each text, so that few items make several.
+    monkeypatch.setattr(logprobs, "split_rows", one_by_one)
+    monkeypatch.setattr(logprobs, "plan_chunks", one_by_one)
+    monkeypatch.setattr(logprobs, "TOKEN_BUDGET", 1)
+    (tmp_path / "text.txt").write_text(" ".join(TEXTS) * 6)
+    name = {
+        "syntaxgym": f"syntaxgym:{write_suite(tmp_path / 'suite.json')}",
+        "perplexity": f"perplexity:{tmp_path / 'text.txt'}",
+    }[kind]
+    expected = run(inputs, tmp_path / "whole", name)
+    total = len(chunks)
+    assert total >= 8
+    chunks.clear()
+    chunks.limit = total // 2 + 2
+    with pytest.raises(KeyboardInterrupt, match="1 of 2 cells and 2 parts of the next"):
+        run(inputs, tmp_path / "out", name)
+    chunks.limit = None
+    found = run(inputs, tmp_path / "out", name)
+    assert len(chunks) == total
+    assert not parts(tmp_path / "out")
+    assert found.items().equals(expected.items())
+
+
+def one_by_one(sequences):
+    return [[index] for index in range(len(sequences))]
+
+
+def test_what_a_run_left_that_was_killed_after_writing_a_cell(inputs, tmp_path):
+    run(inputs, tmp_path)
+    path = next(tmp_path.glob("items/*.parquet"))
+    path.with_suffix(".parts").mkdir()
+    (path.with_suffix(".parts") / "0.part").write_bytes(b"")
+    path.with_suffix(".lock").write_bytes(b"")
+    run(inputs, tmp_path)
+    assert sorted(p.name for p in (tmp_path / "items").iterdir()) == sorted(cells(tmp_path))
+
+
+def test_a_lesion_whose_cell_lacks_only_the_last_part(inputs, tmp_path, chunks):
+    run(inputs, tmp_path / "whole")
+    total = len(chunks)
+    chunks.clear()
+    chunks.limit = total - 1
+    with pytest.raises(KeyboardInterrupt, match=f"1 of 2 cells and {total // 2 - 1} parts of"):
+        run(inputs, tmp_path / "out")
+    chunks.limit = None
+    # A lesion that never acts is an error: it acts, for one part is computed.
+    run(inputs, tmp_path / "out")
+    assert len(chunks) == total
+    same_results(tmp_path / "out", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("harm", ["bytes", "digest", "cut", "longer", "empty", "gone"])
+def test_a_damaged_part_is_made_again(inputs, tmp_path, chunks, caplog, harm):
+    run(inputs, tmp_path / "whole")
+    total = len(chunks)
+    chunks.clear()
+    chunks.limit = 4
+    with pytest.raises(KeyboardInterrupt, match="0 of 2 cells and 4 parts of the next are kept"):
+        run(inputs, tmp_path / "out")
+    path = parts(tmp_path / "out")[1]
+    damage(path, harm)
+    chunks.limit = None
+    run(inputs, tmp_path / "out")
+    assert len(chunks) == total + 1
+    assert ("of a result is damaged; made again" in caplog.text) == (harm != "gone")
+    same_results(tmp_path / "out", tmp_path / "whole")
+
+
+def damage(path, harm):
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if harm == "bytes":
+        content[middle : middle + 5] = bytes(byte ^ 255 for byte in content[middle : middle + 5])
+    elif harm == "digest":
+        content[0] ^= 255
+    sizes = {"cut": content[:-8], "longer": content + b"12345678", "empty": b""}
+    path.unlink() if harm == "gone" else path.write_bytes(sizes.get(harm, content))
+
+
+@pytest.mark.parametrize("harm", ["bytes", "cut", "empty"])
+def test_a_damaged_cell_is_made_again(inputs, tmp_path, chunks, caplog, harm):
+    run(inputs, tmp_path / "out")
+    total = len(chunks)
+    path = sorted((tmp_path / "out" / "items").glob("*.parquet"))[0]
+    before = path.read_bytes()
+    # The values are in front, and the names of the columns at the end.
+    content = bytearray(before)
+    content[200:230] = bytes(byte ^ 255 for byte in content[200:230])
+    path.write_bytes({"bytes": content, "cut": before[:-50], "empty": b""}[harm])
+    run(inputs, tmp_path / "out")
+    assert len(chunks) == total + total // 2
+    assert caplog.text.count("is damaged; made again") == 1
+    assert path.read_bytes() == before
+
+
+def test_other_items_do_not_take_each_others_parts(tmp_path):
+    store, calls = PartStore(tmp_path / "cell.parts"), []
+
+    def compute(value):
+        return lambda: calls.append(value) or [np.array([value, value])]
+
+    assert store.complete([(1, 2, 3)], compute(0.1), last=False)[0].tolist() == [0.1, 0.1]
+    assert store.complete([(1, 2, 4)], compute(0.2), last=False)[0].tolist() == [0.2, 0.2]
+    assert store.complete([(1, 2, 3)], compute(0.3), last=False)[0].tolist() == [0.1, 0.1]
+    assert store.complete([(1, 2, 3)], compute(0.4), last=True)[0].tolist() == [0.4, 0.4]
+    assert calls == [0.1, 0.2, 0.4]
+    assert store.count == 2
+    store.remove()
+    assert not store.folder.exists()
+
+
+def test_parts_change_no_byte(inputs, tmp_path):
+    model, pairs = make_model(), read_pairs(inputs["pairs"])
+    store = PartStore(tmp_path / "cell.parts")
+    expected = score_pairs(model, pairs)
+    assert score_pairs(model, pairs, parts=store) == expected
+    assert store.count > 3
+    assert score_pairs(model, pairs, parts=store) == expected
+    # Shuffled, the passes are the same, and so are the parts.
+    random.Random(2).shuffle(pairs)
+    before = store.count
+    again = {(r.paradigm, r.item): r for r in score_pairs(model, pairs, parts=store)}
+    assert [again[r.paradigm, r.item] for r in expected] == expected
+    assert store.count == before
+
+
+def test_a_lock_is_gone_after_use_and_after_a_failure(tmp_path):
+    store = CellStore(tmp_path)
+    with store.alone("a", "nothing"):
+        assert (store.folder / "a.lock").exists()
+    with pytest.raises(ValueError, match="wrong"), store.alone("a", "nothing"):
+        raise ValueError("wrong")
+    assert list(store.folder.iterdir()) == []
