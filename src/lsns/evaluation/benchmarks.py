@@ -24,8 +24,8 @@ Row = dict[str, Any]
 Advance = Callable[[int], None]
 LANGUAGE, OTHER = "language", "other"
 DOMAINS = (LANGUAGE, OTHER)
-KNOWN = "minimal-pairs, minimal-pairs:PATH, blimp:FOLDER, syntaxgym:FOLDER, perplexity, " + (
-    "perplexity:FILE, lm-eval:TASK"
+KNOWN = "minimal-pairs, minimal-pairs:PATH, blimp, blimp:FOLDER, syntaxgym:FOLDER, " + (
+    "perplexity, perplexity:FILE, lm-eval:TASK"
 )
 
 
@@ -130,6 +130,31 @@ class MinimalPairs(Benchmark):
             advance=advance, parts=parts,
         )  # fmt: skip
         return [asdict(result) | {"score": float(result.correct)} for result in results]
+
+
+@dataclass(frozen=True)
+class Blimp(MinimalPairs):
+    """BLiMP as the hub has it: a Parquet file for each paradigm."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """See `Benchmark`; downloaded if they are not here."""
+        from lsns.evaluation.blimp import blimp_files
+
+        return blimp_files()
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """See `Benchmark`; the files have one name, in a folder for each paradigm."""
+        content = {f"{path.parent.name}/{path.name}": sha256_file(path) for path in self.paths}
+        return {"kind": type(self).__name__, "files": content, "limit": self.limit}
+
+    @cached_property
+    def items(self) -> list[Any]:
+        """The pairs."""
+        from lsns.evaluation.minimal_pairs import read_files
+
+        return read_files(self.paths, limit=self.limit)
 
 
 @dataclass(frozen=True)
@@ -267,6 +292,8 @@ def parse_benchmarks(texts: Sequence[str], *, limit: int | None = None) -> list[
 
 
 def _make(kind: str, argument: str, limit: int | None, spec: str) -> Benchmark:
+    if spec == "blimp":
+        return Blimp(kind, argument, limit)
     if kind == "minimal-pairs" or (kind == "blimp" and argument):
         return MinimalPairs(kind, argument, limit)
     if kind == "syntaxgym" and argument:

@@ -159,7 +159,7 @@ def parse_spec(text: str) -> MaskSpec | Path:
 
 
 def make_targets(
-    masks: Iterable[Localization | UnitMask | str | Path],
+    masks: Iterable[Localization | UnitMask | Target | str | Path],
     find: Callable[[MaskSpec], Localization],
     *,
     split_outliers: bool = False,
@@ -167,7 +167,8 @@ def make_targets(
     """The masks with names; a mask that is given twice is there once.
 
     Args:
-        masks: from `localize`, masks, files, or what `parse_spec` reads.
+        masks: from `localize`, masks, files, what `parse_spec` reads, or targets, which are not
+            split again.
         find: how a network's units are found.
         split_outliers: behind each mask with outlier units, these alone, and the rest of it.
 
@@ -175,19 +176,25 @@ def make_targets(
         LsnsError: no mask, or one that cannot be read or selects nothing.
     """
     targets: dict[str, Target] = {}
+    made: set[str] = set()
     for given in masks:
-        target = _make_target(given, find)
+        target = given if isinstance(given, Target) else _make_target(given, find)
         if target.mask.count == 0:
             raise LsnsError(f"mask {target.label} selects no unit; there is nothing to lesion")
         known = targets.get(target.label)
         if known is not None and known.mask.digest != target.mask.digest:
             target = replace(target, label=f"{target.label}#{target.mask.digest[:8]}")
         targets.setdefault(target.label, target)
+        made |= {target.label} if isinstance(given, Target) else set()
     if not targets:
         raise LsnsError("no mask to evaluate; give one, such as language@1")
     if not split_outliers:
         return list(targets.values())
-    return [part for target in targets.values() for part in _split(target)]
+    return [
+        part
+        for label, target in targets.items()
+        for part in ([target] if label in made else _split(target))
+    ]
 
 
 def make_conditions(

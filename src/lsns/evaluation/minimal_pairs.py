@@ -78,13 +78,28 @@ def read_pairs(path: str | Path, *, limit: int | None = None) -> list[MinimalPai
         LsnsError: no such path, a line that cannot be read (file and line named), an item that
             is there twice, or no pair at all.
     """
-    path = Path(path)
+    found = read_files(_files(Path(path)), limit=limit)
+    if not found:
+        raise LsnsError(f"{path} holds no minimal pairs; expected lines of JSON with sentence_good")
+    return found
+
+
+def read_files(files: Sequence[Path], *, limit: int | None = None) -> list[MinimalPair]:
+    """Read jsonl files, and Parquet files with the same names of columns (`pair_id` as the hub).
+
+    Args:
+        files: in their order.
+        limit: see `read_pairs`.
+
+    Raises:
+        LsnsError: see `read_pairs`.
+    """
     if limit is not None and limit < 1:
         raise LsnsError(f"limit must be at least 1; got {limit}")
     pairs: dict[tuple[str, str], MinimalPair] = {}
     taken: dict[str, int] = {}
-    for file in _files(path):
-        for line, pair in _read_file(file):
+    for file in files:
+        for line, pair in _read_parquet(file) if file.suffix == ".parquet" else _read_file(file):
             if (pair.paradigm, pair.item) in pairs:
                 raise LsnsError(
                     f"{file}, line {line}: item {pair.item} of {pair.paradigm} is there twice; "
@@ -93,8 +108,6 @@ def read_pairs(path: str | Path, *, limit: int | None = None) -> list[MinimalPai
             if limit is None or taken.get(pair.paradigm, 0) < limit:
                 pairs[pair.paradigm, pair.item] = pair
                 taken[pair.paradigm] = taken.get(pair.paradigm, 0) + 1
-    if not pairs:
-        raise LsnsError(f"{path} holds no minimal pairs; expected lines of JSON with sentence_good")
     return list(pairs.values())
 
 
@@ -184,6 +197,20 @@ def _read_file(path: Path) -> Iterator[tuple[int, MinimalPair]]:
             yield number, _read_line(path, number, line)
 
 
+def _read_parquet(path: Path) -> Iterator[tuple[int, MinimalPair]]:
+    """Pairs with the numbers of their rows, from 1; named by the folder, as the hub has it."""
+    from lsns.evaluation.cells import parquet_module
+
+    parquet = parquet_module()
+    try:
+        rows = parquet.ParquetFile(path).read().to_pylist()
+    except (OSError, ValueError) as error:
+        raise LsnsError(f"{path} cannot be read as Parquet ({error})") from None
+    for number, row in enumerate(rows, start=1):
+        fields = {"UID": path.parent.name, "pairID": row.get("pair_id", number - 1), **row}
+        yield number, _make_pair(path, number, fields)
+
+
 def _read_line(path: Path, number: int, line: str) -> MinimalPair:
     where = f"{path}, line {number}"
     try:
@@ -192,6 +219,11 @@ def _read_line(path: Path, number: int, line: str) -> MinimalPair:
         raise LsnsError(f"{where}: not JSON ({error})") from None
     if not isinstance(fields, dict):
         raise LsnsError(f"{where}: a JSON object is needed, found {line[:40]!r}")
+    return _make_pair(path, number, fields)
+
+
+def _make_pair(path: Path, number: int, fields: dict[str, Any]) -> MinimalPair:
+    where = f"{path}, line {number}"
     good, bad = (_sentence(where, fields, key) for key in ("sentence_good", "sentence_bad"))
     if good == bad:
         raise LsnsError(f"{where}: both sentences are {good[:60]!r}; a pair must differ")

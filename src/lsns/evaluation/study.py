@@ -35,7 +35,7 @@ from lsns.evaluation.summary import dissociate, measure_outcome, summarize
 from lsns.evaluation.tables import describe_study
 from lsns.localization import Localization, localize
 from lsns.mask import UnitMask
-from lsns.models.factory import ModelRequest
+from lsns.models.factory import ModelRequest, SharedRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,21 +97,9 @@ class Study:
         )
 
 
-class SharedRequest(ModelRequest):
-    """A model as asked for, which is loaded once, for localizing and evaluating."""
-
-    @cached_property
-    def _loaded(self) -> BaseModel:
-        return super().load()
-
-    def load(self) -> BaseModel:
-        """Load it, the first time."""
-        return self._loaded
-
-
 def evaluate(
     model: BaseModel | ModelRequest | str,
-    masks: Iterable[Localization | UnitMask | str | Path],
+    masks: Iterable[Localization | UnitMask | Target | str | Path],
     benchmarks: Sequence[str] = ("minimal-pairs",),
     *,
     controls: Sequence[str] | None = None,
@@ -134,10 +122,10 @@ def evaluate(
     Args:
         model: from `load_model`, or a name for it.
         masks: each from `localize`, a mask, a mask's file, or `network@percentage` such as
-            `language@1` or `language@0.5:nmd`.
-        benchmarks: `minimal-pairs`, `minimal-pairs:PATH`, `blimp:FOLDER`, `syntaxgym:FOLDER`,
-            `perplexity`, `perplexity:FILE` or `lm-eval:TASK`; `other=` in front puts one on the
-            other side of the double dissociation.
+            `language@1` or `language@0.5:nmd`; or from `conditions.make_targets`, used as it is.
+        benchmarks: `minimal-pairs`, `minimal-pairs:PATH`, `blimp` (from the hub), `blimp:FOLDER`,
+            `syntaxgym:FOLDER`, `perplexity`, `perplexity:FILE` or `lm-eval:TASK`; `other=` in
+            front puts one on the other side of the double dissociation.
         controls: of `uniform`, `layer`, `magnitude`, `least` and `outliers`; None: the first four
             (a mask alone: uniform and layer), as far as there are units for them.
         split_outliers: lesion each mask that has outlier units three times: all of it, these
@@ -210,8 +198,8 @@ class _Subject:
 
     def __init__(self, model: BaseModel | ModelRequest | str) -> None:
         request = ModelRequest(model) if isinstance(model, str) else model
-        if isinstance(request, ModelRequest) and not isinstance(request, SharedRequest):
-            request = SharedRequest(**vars(request))
+        if isinstance(request, ModelRequest):
+            request = SharedRequest.of(request)
         self.given: BaseModel | ModelRequest = request
 
     def load(self) -> BaseModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lsns.errors import LsnsError
@@ -87,6 +88,23 @@ class ModelRequest:
     def load(self) -> BaseModel:
         """Load it."""
         return load_model(**asdict(self))
+
+
+class SharedRequest(ModelRequest):
+    """A model as asked for, which is loaded once: for localizing, evaluating, continuing texts."""
+
+    @classmethod
+    def of(cls, request: ModelRequest) -> SharedRequest:
+        """The same request; itself if it is shared already."""
+        return request if isinstance(request, cls) else cls(**asdict(request))
+
+    @cached_property
+    def _loaded(self) -> BaseModel:
+        return super().load()
+
+    def load(self) -> BaseModel:
+        """Load it, the first time."""
+        return self._loaded
 
 
 def load_model(

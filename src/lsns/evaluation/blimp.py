@@ -1,0 +1,70 @@
+"""BLiMP from the hub: its 67 paradigms, from this machine's hub cache, else downloaded.
+
+The benchmark is described in "BLiMP: The Benchmark of Linguistic Minimal Pairs for English"
+(https://doi.org/10.1162/tacl_a_00321); the hub keeps a Parquet file for each paradigm.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from lsns.cache import remembered_sha256
+from lsns.errors import LsnsError
+
+REPOSITORY = "nyu-mll/blimp"
+# One state of it: another would be another benchmark.
+COMMIT = "c469a80f9d2f1ac16a45fca2890918172ad5694a"
+PATTERN = "*/train-*.parquet"
+PARADIGMS = 67
+
+
+def blimp_files() -> list[Path]:
+    """The Parquet file of each paradigm, in the order of their names.
+
+    Raises:
+        LsnsError: the hub cannot be reached, or what came from it is not whole.
+    """
+    folder = _snapshot()
+    files = sorted(folder.glob(PATTERN))
+    if len(files) != PARADIGMS:
+        raise LsnsError(
+            f"BLiMP in {folder} has {len(files)} paradigms, expected {PARADIGMS}; remove that "
+            "folder and try again, or give a folder of its jsonl files, as in blimp:FOLDER"
+        )
+    for file in files:
+        _check(file)
+    return files
+
+
+def _snapshot() -> Path:
+    from huggingface_hub import snapshot_download
+
+    options: dict[str, Any] = {
+        "repo_type": "dataset",
+        "revision": COMMIT,
+        "allow_patterns": PATTERN,
+    }
+    try:
+        # Without asking the hub, which takes a second when all is there.
+        here = Path(snapshot_download(REPOSITORY, local_files_only=True, **options))
+        if len(list(here.glob(PATTERN))) == PARADIGMS:
+            return here
+    except Exception:  # noqa: S110 - nothing here yet: whatever the client raises for that
+        pass
+    try:
+        return Path(snapshot_download(REPOSITORY, **options))
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise LsnsError(
+            f"BLiMP is not on this machine, and the hub cannot be reached ({reason}); give a "
+            "folder of its jsonl files, as in blimp:FOLDER"
+        ) from None
+
+
+def _check(file: Path) -> None:
+    """The hub's cache names a large file by its SHA-256; what was cut short has another."""
+    name = file.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", name) and remembered_sha256(file) != name:
+        raise LsnsError(f"{file} is damaged: its SHA-256 is not {name}; remove it and try again")
