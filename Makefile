@@ -2,19 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MODEL := smollm2-135m
-PROMPT := The quick brown fox
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint docs browser bench clean
 
-# Localize language units in the bundled model, lesion them, show what changes; then the control
-# that is matched on layer and magnitude, which says how much of it is selectivity.
+# Localize language units in the bundled model, lesion them beside controls, audit what was found,
+# and write it all on one page.
 demo: $(VENV)/.ready
-	$(BIN)/lsns localize --model-name $(MODEL) --network language --percentage 1
-	$(BIN)/lsns lesion --model-name $(MODEL) --percentage 1 --prompt "$(PROMPT)" \
-		--network none language random --max-new-tokens 40
-	$(BIN)/lsns lesion --model-name $(MODEL) --percentage 1 --prompt "$(PROMPT)" \
-		--network random --control magnitude --max-new-tokens 20
+	$(BIN)/lsns run examples/language.yaml
+	@echo "the report is a page: open $(CURDIR)/results/report.html in a browser"
 
 # The whole suite; the bundled model is fetched first, so that no test has to wait for it.
 test: $(VENV)/.ready-dev
@@ -31,13 +26,21 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# The site of the documentation, into site/; whatever Sphinx warns of is an error.
+docs: $(VENV)/.ready-dev
+	$(BIN)/python -m sphinx -W --keep-going -E -q -b html docs site
+
+# Chromium and axe-core, for the tests of the report page; without them those tests are skipped.
+browser: | $(VENV)/bin/python
+	scripts/install_browser.sh
+
 bench: $(VENV)/.ready-dev
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/second_run.py
 	$(BIN)/python benchmarks/lesion.py
 
 clean:
-	rm -rf $(VENV) cache
+	rm -rf $(VENV) cache site results
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ SHARED = REPOSITORY.parent / "shared"
 def _one_setting_of_threads() -> None:
     import torch
 
-    torch.set_num_threads(2)
+    # Workers side by side have a thread each; alone, a test may use two.
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(autouse=True)

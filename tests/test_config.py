@@ -306,9 +306,14 @@ def here(tmp_path, monkeypatch) -> Path:
 
 MASK = "tiny_network=mine_pooling=last-token_range=100-100_perc=10.0_nunits=None_pretrained=True"
 P_VALUES = "tiny_network=mine_pooling=last-token_pretrained=True_pvalues"
-ALWAYS = {"config.yaml", "versions.json", "localization.txt"} | {
-    f"{stem}.{ending}" for stem in (MASK, P_VALUES) for ending in ("npy", "json")
-}
+NAMES = {"config.yaml", "versions.json", "localization.txt", "localization.npz", "audit.json"}
+BY_TTEST = {"localization-nmd.npz"}
+ALWAYS = (
+    NAMES
+    | BY_TTEST
+    | {"report.html"}
+    | {f"{stem}.{ending}" for stem in (MASK, P_VALUES) for ending in ("npy", "json")}
+)
 
 
 def test_a_run(here, capsys):
@@ -316,7 +321,8 @@ def test_a_run(here, capsys):
     out = capsys.readouterr().out
     assert {path.name for path in Path("out").iterdir()} == ALWAYS
     assert Path("out/localization.txt").read_text() in out
-    assert out.count("wrote out/") == 5
+    # Of the masks and the p-values, the array; its manifest goes without saying.
+    assert out.count("wrote out/") == len(ALWAYS) - 2
     assert UnitMask.load(f"out/{MASK}.npy").count == 4
     assert list(Path("kept/activations").iterdir())
     versions = json.loads(Path("out/versions.json").read_text())

@@ -187,7 +187,7 @@ def lesion(
     temperature
         Sample at this temperature, with --seed; default: greedy.
     """
-    from lsns.experiment import continue_under_lesions
+    from lsns.lesions.continuations import continue_under_lesions
     from lsns.report.text import describe_continuations
 
     options = options or LocalizationOptions()
@@ -216,7 +216,7 @@ def run_config(
     *,
     override: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
 ) -> None:
-    """Do what a configuration file says: localize, continue its prompts under lesions.
+    """Do what a configuration file says: localize, lesion, evaluate, audit, and write the page.
 
     Parameters
     ----------
@@ -227,6 +227,7 @@ def run_config(
     """
     from lsns.config import ExperimentConfig
     from lsns.experiment import run_experiment
+    from lsns.report.audit_text import describe_findings
     from lsns.report.text import describe_continuations, describe_localization
 
     read = ExperimentConfig.from_yaml(config, override)
@@ -234,6 +235,10 @@ def run_config(
     print(describe_localization(result.found))
     for prompt, continuations in result.continuations.items():
         print(f"\n{describe_continuations(prompt, continuations)}")
+    if result.study is not None:
+        print(f"\n{result.study}")
+    if result.audit is not None:
+        print(f"\n{describe_findings(result.audit)}")
     for path in result.paths:
         print(f"wrote {path}")
 
@@ -346,8 +351,9 @@ def evaluate(
     mask
         A mask's file, or network@percentage as in language@1 or language@0.5:nmd; repeatable.
     benchmark
-        minimal-pairs, minimal-pairs:PATH, blimp:FOLDER, syntaxgym:FOLDER, perplexity,
-        perplexity:FILE or lm-eval:TASK; other= in front counts it as not of language. Repeatable.
+        minimal-pairs, minimal-pairs:PATH, blimp (from the hub), blimp:FOLDER, syntaxgym:FOLDER,
+        perplexity, perplexity:FILE or lm-eval:TASK; other= in front counts it as not of
+        language. Repeatable.
     controls
         Of uniform, layer, magnitude, least, outliers, with commas, or none; default: the first
         four (for a mask's file uniform,layer).
@@ -367,14 +373,14 @@ def evaluate(
     output
         Folder for the results; the same command goes on from what is there.
     """
-    from lsns.evaluation.study import SharedRequest
     from lsns.evaluation.study import evaluate as run_study
+    from lsns.models.factory import SharedRequest
 
     chosen = options or EvaluationUnits()
     units: dict[str, Any] = asdict(chosen) | {"percentage": None}
     base = LocalizationOptions(**units)
     with _threads(model.threads):
-        request = SharedRequest(**vars(_request(model, base)))
+        request = SharedRequest.of(_request(model, base))
         study = run_study(
             request,
             _masks(request, base, chosen.percentage, network, mask),
@@ -439,12 +445,12 @@ def audit(
     """
     from lsns.audits.auditing import AuditOptions
     from lsns.audits.auditing import audit as examine
-    from lsns.evaluation.study import SharedRequest
+    from lsns.models.factory import SharedRequest
 
     options = options or LocalizationOptions()
     chosen = AuditOptions(halves=halves, permutations=permutations, alpha=alpha)
     with _threads(model.threads):
-        request = SharedRequest(**vars(_request(model, options)))
+        request = SharedRequest.of(_request(model, options))
         found = _localize(request, options, network)
         result = examine(
             found,
@@ -557,6 +563,27 @@ def plot(
     print(f"wrote {write_figure(kind, results, output or Path(f'{kind}.pdf'))}")
 
 
+@app.command
+def report(
+    results: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Write the page of a finished run: one HTML file that needs no network.
+
+    Parameters
+    ----------
+    results
+        A results folder, as lsns run or lsns evaluate writes it.
+    output
+        The file. Default: report.html in the results folder.
+    """
+    from lsns.report.page import write_page
+
+    print(f"wrote {write_page(results, output)}")
+
+
 def main(command: str | None = None) -> None:
     """Run the command line, or one command of it; exits 2 with one line on a user's error."""
     arguments = sys.argv[1:] if command is None else [command, *sys.argv[1:]]
@@ -649,11 +676,11 @@ def _named_masks(
 ) -> dict[str, UnitMask]:
     """Masks by what they were asked for as: files are read, networks localized."""
     from lsns.evaluation.conditions import parse_spec
-    from lsns.evaluation.study import SharedRequest
     from lsns.mask import UnitMask
+    from lsns.models.factory import SharedRequest
 
     base = LocalizationOptions(**asdict(options))
-    request = SharedRequest(**vars(_request(model, base)))
+    request = SharedRequest.of(_request(model, base))
     named: dict[str, UnitMask] = {}
     for text in texts:
         spec = parse_spec(text)

@@ -23,12 +23,13 @@ from lsns.analysis.outliers import THRESHOLD
 from lsns.analysis.selection import PercentileRange
 from lsns.cache import atomic
 from lsns.errors import LsnsError
+from lsns.evaluation.conditions import CONTROLS
 from lsns.lesions.controls import Control
 from lsns.plugins import ANALYZERS
 from lsns.stimuli.contrast import Pooling, parse_pooling
 from lsns.stimuli.networks import NETWORKS
 
-Condition = Literal["none", "network", "random"]
+Condition = Literal["none", "network", "random", "uniform", "layer", "magnitude", "outliers"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 LARGEST_SEED = 2**32 - 1
 # How alike a word must be to be offered for a misspelt one (difflib's ratio).
@@ -190,12 +191,12 @@ def _key(default: Any, kind: _Kind, doc: str, *, alias: str | None = None) -> An
 class _Section:
     """Checks and stores what it is given, as the reader of a file does."""
 
-    prefix: ClassVar[str] = ""
+    prefix_of_keys: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for entry in fields(self):  # type: ignore[arg-type]
             if "kind" in entry.metadata:
-                value = _read(entry, self.prefix + entry.name, getattr(self, entry.name))
+                value = _read(entry, self.prefix_of_keys + entry.name, getattr(self, entry.name))
                 object.__setattr__(self, entry.name, value)
 
 
@@ -203,7 +204,7 @@ class _Section:
 class ModelConfig(_Section):
     """Which model, and how it is loaded; see `lsns.load_model`."""
 
-    prefix: ClassVar[str] = "model."
+    prefix_of_keys: ClassVar[str] = "model."
 
     name: str = _key(
         "smollm2-135m",
@@ -251,7 +252,7 @@ class ModelConfig(_Section):
 class AnalysisConfig(_Section):
     """Which units; see `lsns.localize`."""
 
-    prefix: ClassVar[str] = "analysis."
+    prefix_of_keys: ClassVar[str] = "analysis."
 
     method: str = _key("ttest", _method(), "how units are scored; module:Class: one of your own")
     percentage: float | None = _key(
@@ -311,12 +312,13 @@ class AnalysisConfig(_Section):
 class LesionConfig(_Section):
     """The conditions under which prompts are continued; see `lsns.lesion`."""
 
-    prefix: ClassVar[str] = "lesion."
+    prefix_of_keys: ClassVar[str] = "lesion."
 
     conditions: tuple[Condition, ...] = _key(
         ("none", "network", "random"),
         _list_of(_choice(*get_args(Condition)), least=1),
-        "none (intact), network (the units found), random (as many others)",
+        "none (intact), network (the units found), random (as many others, as control says), or a "
+        "control by its kind",
     )
     mode: Literal["zero", "mean"] = _key(
         "zero", _choice("zero", "mean"), "what replaces a unit: zero, or its mean activation"
@@ -336,7 +338,7 @@ class LesionConfig(_Section):
 class GenerationConfig(_Section):
     """How prompts are continued; see `lsns.generate`."""
 
-    prefix: ClassVar[str] = "generation."
+    prefix_of_keys: ClassVar[str] = "generation."
 
     max_new_tokens: int = _key(20, _integer(1), "length of a continuation")
     temperature: float | None = _key(
@@ -346,8 +348,75 @@ class GenerationConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(_Section):
+    """Benchmarks under lesions and controls; see `lsns.evaluate`."""
+
+    prefix_of_keys: ClassVar[str] = "evaluation."
+
+    benchmarks: tuple[str, ...] = _key(
+        (),
+        _list_of(_text()),
+        "such as minimal-pairs, blimp:FOLDER, perplexity, other=minimal-pairs:FILE; none: no study",
+    )
+    doses: tuple[float, ...] = _key(
+        (),
+        _list_of(_number(100)),
+        "further percentages of units, lesioned beside the mask; with uniform and magnitude "
+        "controls, if controls is null",
+    )
+    controls: tuple[str, ...] | None = _key(
+        None,
+        _optional(_list_of(_choice(*CONTROLS))),
+        "kinds of control lesions; null: all that there are units for",
+    )
+    split_outliers: bool = _key(
+        True, _flag(), "lesion the mask's outlier units alone as well, and the rest of it"
+    )
+    part_controls: tuple[str, ...] | None = _key(
+        None,
+        _optional(_list_of(_choice(*CONTROLS))),
+        "the same of the outlier units alone and of the rest; null: those of the mask",
+    )
+    seeds: int = _key(
+        20, _integer(1), "control masks of each kind; fewer than 20 are too few for a claim"
+    )
+    modes: tuple[str, ...] = _key(
+        ("zero",), _list_of(_choice("zero", "mean"), least=1), "what replaces a unit"
+    )
+    prefix: str = _key(
+        "auto", _text(), "what stands in front of each text: auto, bos, eos, none, or a token"
+    )
+    limit: int | None = _key(
+        None, _optional(_integer(1)), "items of each paradigm at most; null: all"
+    )
+    resamples: int = _key(2000, _integer(1), "of the bootstrap")
+    batch_size: int | None = _key(
+        None, _optional(_integer(1)), "texts per forward pass; null: chosen"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig(_Section):
+    """Is it a network or an artefact; see `lsns.audit`."""
+
+    prefix_of_keys: ClassVar[str] = "audit."
+
+    enabled: bool = _key(True, _flag(), "false: no audit")
+    overlaps: bool = _key(False, _flag(), "run the model for the masks of other poolings and cuts")
+    profile: bool = _key(
+        True, _flag(), "run the model for the further conditions of the stimuli, if they have some"
+    )
+    halves: int = _key(20, _integer(1), "random halves for reliability")
+    permutations: int = _key(1000, _integer(19), "shuffles of the labels")
+    alpha: float = _key(
+        0.05, _number(0.5), "family-wise error rate of the threshold that chance reaches"
+    )
+    seed: int = _key(0, _integer(0, LARGEST_SEED), "of splits and shuffles")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(_Section):
-    """A run: a localization and, where there are prompts, their continuations under lesions.
+    """A run: a localization, lesions of what was found, an audit of it, and a page.
 
     Raises:
         LsnsError: a value of another type, or one that is not possible.
@@ -372,6 +441,9 @@ class ExperimentConfig(_Section):
     )  # fmt: skip
     lesion: LesionConfig = field(default_factory=LesionConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    report: bool = _key(True, _flag(), "write report.html, the page that shows all of the run")
     output_dir: str = _key("results", _path(), "folder for what a run writes; it describes one run")
     cache_dir: str | None = _key(
         None,
@@ -384,6 +456,11 @@ class ExperimentConfig(_Section):
         for name, section in SECTIONS.items():
             if not isinstance(getattr(self, name), section):
                 raise _KeyError(name, f"wants a {section.__name__}")
+        if self.analysis.pooling == "sum" and "mean" in self.evaluation.modes:
+            raise _KeyError(
+                "evaluation.modes",
+                "cannot have mean where analysis.pooling is sum, which has no mean of a token",
+            )
         used = self.prompts and set(self.lesion.conditions) != {"none"}
         if used and self.lesion.mode == "mean" and self.analysis.pooling == "sum":
             raise _KeyError(
@@ -425,6 +502,8 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "analysis": AnalysisConfig,
     "lesion": LesionConfig,
     "generation": GenerationConfig,
+    "evaluation": EvaluationConfig,
+    "audit": AuditConfig,
 }
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from lsns.analysis import NMDAnalyzer, TTestAnalyzer
 from lsns.analysis.selection import random_state
-from lsns.experiment import Continuation
+from lsns.lesions.continuations import Continuation
 from lsns.localization import Localization
 from lsns.mask import UnitMask
 from lsns.overlap import Overlap, overlap

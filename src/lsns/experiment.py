@@ -1,133 +1,45 @@
-"""Runs end to end: localize, lesion, compare."""
+"""A configuration, run end to end: localize, lesion, evaluate, audit, and the page of it all."""
 
 from __future__ import annotations
 
+import logging
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from lsns.analysis import MomentsAnalyzer
+from lsns.analysis.results import save_results
+from lsns.audits.auditing import Audit, AuditOptions, audit
 from lsns.cache import atomic, prepare_folder, results_folder, write_json
-from lsns.config import AnalysisConfig, ExperimentConfig, is_written_by_lsns
+from lsns.config import AnalysisConfig, ExperimentConfig, LesionConfig, is_written_by_lsns
 from lsns.errors import LsnsError
-from lsns.lesions.controls import Control, control_mask
-from lsns.localization import Localization, localize, make_analyzer
-from lsns.mask import UnitMask
-from lsns.models.factory import ModelRequest
+from lsns.evaluation.benchmarks import parse_benchmarks
+from lsns.evaluation.conditions import Target, make_targets
+from lsns.lesions.continuations import Continuation, continue_under_lesions
+from lsns.lesions.controls import Control
+from lsns.localization import Localization, localize, make_analyzer, select
+from lsns.models.factory import ModelRequest, SharedRequest
 from lsns.plugins import load_module
+from lsns.report.results import AUDIT, CONFIG, CONTINUATIONS, LOCALIZATION, NMD, TEXT, VERSIONS
 from lsns.report.text import describe_continuations, describe_localization
 from lsns.stimuli.contrast import Contrast
 from lsns.stimuli.networks import load_contrast
 
 if TYPE_CHECKING:
-    from lsns.lesions.ablation import Mode
-    from lsns.models.base import BaseModel
+    from lsns.evaluation.study import Study
 
-
-REPLACED = {"zero": "zeroed", "mean": "set to their mean"}
+logger = logging.getLogger(__name__)
 PACKAGES = ("lsns", "numpy", "scipy", "torch", "transformers", "tokenizers", "safetensors")
-CONTINUATIONS = ("continuations.json", "continuations.txt")
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """What a model made of a prompt under one condition.
-
-    Attributes:
-        condition: in words.
-        text: the continuation, without the prompt.
-        mask: what was lesioned; None for the intact model.
-    """
-
-    condition: str
-    text: str
-    mask: UnitMask | None
-
-
-def continue_under_lesions(
-    model: BaseModel,
-    prompt: str,
-    networks: Sequence[str],
-    *,
-    find: Callable[[str], Localization],
-    control_for: str = "language",
-    control: Control = "uniform",
-    control_seed: int | None = None,
-    seed: int = 42,
-    mode: Mode = "zero",
-    max_new_tokens: int = 20,
-    temperature: float | None = None,
-) -> list[Continuation]:
-    """Continue a prompt once per condition.
-
-    Args:
-        model: from `load_model`.
-        prompt: the text to continue.
-        networks: for each condition a network's name, `random` (a control for `control_for`), or
-            `none`.
-        find: the localization of a network by name; asked only for what is needed.
-        control_for: which network `random` is a control for.
-        control: see `control_mask`.
-        control_seed: of the control; default: `seed`.
-        seed: of the sampling.
-        mode: see `lesion`.
-        max_new_tokens: see `generate`.
-        temperature: see `generate`.
-    """
-    found: dict[str, Localization] = {}
-    drawn_with = seed if control_seed is None else control_seed
-
-    def localization(name: str) -> Localization:
-        if name not in found:
-            found[name] = find(name)
-        return found[name]
-
-    continuations = []
-    for name in networks:
-        source = None if name == "none" else localization(control_for if name == "random" else name)
-        mask = None if source is None else source.mask
-        if source is not None and name == "random":
-            mask = _control(source, control, drawn_with)
-        with _condition(model, mask, source, mode):
-            text = model.generate(
-                prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
-            )
-        label = "intact"
-        if source is not None and mask is not None:
-            of = source.manifest["stimuli"]["name"]
-            label = _random_label(of, control, drawn_with) if name == "random" else of
-            label += f": {mask.count} of {mask.units.size} units {REPLACED[mode]}"
-        continuations.append(Continuation(label, text, mask))
-    return continuations
-
-
-def _control(source: Localization, kind: Control, seed: int) -> UnitMask:
-    return control_mask(
-        source.mask,
-        kind,
-        seed=seed,
-        magnitudes=source.magnitudes,
-        barred=source.barred,
-        outliers=source.outlier_units if kind == "outliers" else None,
-    )
-
-
-def _condition(
-    model: BaseModel, mask: UnitMask | None, source: Localization | None, mode: Mode
-) -> AbstractContextManager[Any]:
-    from lsns.lesions.ablation import lesion
-
-    if mask is None or source is None:
-        return nullcontext()
-    return lesion(model, mask, mode, means=source.means if mode == "mean" else None)
-
-
-def _random_label(network: str, control: str, seed: int) -> str:
-    return f"random control for {network} ({control}, seed {seed})"
+CONTINUATIONS_TEXT = "continuations.txt"
+STUDY, PAGE = "study", "report.html"
+# Of a dose beside the mask: the published control, and the one that is alike in all but score.
+DOSE_CONTROLS = ("uniform", "magnitude")
+PAGE_PACKAGES = ("jinja2", "plotly")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,12 +50,16 @@ class ExperimentResult:
         config: with every default resolved; the same run again.
         found: the localization.
         continuations: by prompt; empty without prompts.
-        paths: the files that were written.
+        study: what lesions take away; None without benchmarks.
+        audit: of the localization; None if it was not asked for.
+        paths: the files that were written, the page last.
     """
 
     config: ExperimentConfig
     found: Localization
     continuations: Mapping[str, Sequence[Continuation]]
+    study: Study | None
+    audit: Audit | None
     paths: tuple[Path, ...]
 
 
@@ -152,30 +68,60 @@ def run_experiment(
 ) -> ExperimentResult:
     """Do what a config says, and write the results into its `output_dir`.
 
-    Without prompts, no model is loaded if its activations are cached. The folder describes one
-    run: what another run said of itself in it is replaced.
+    The model is loaded once, and only for what is not kept from an earlier run: activations in
+    `cache_dir`, cells of the study in `output_dir`. The folder describes one run: what another run
+    said of itself in it is replaced.
 
     Args:
         config: see `ExperimentConfig`.
         source: the file that it was read from, which must not be lost.
-        progress: show a bar while the model reads the stimuli.
+        progress: show bars while the model runs.
 
     Raises:
-        LsnsError: see `localize` and `lesion`; or a folder that cannot be written to.
+        LsnsError: see `localize`, `lesion`, `evaluate` and `audit`; a folder that cannot be written
+            to, or a package that is not installed and will be needed.
     """
     for plugin in config.model.plugins:
         load_module(plugin)
+    _check_packages(config)
+    _check_benchmarks(config)
+    options = _audit_options(config)
     config, contrast = resolve(config)
     folder = _output_folder(config.output_dir)
-    _check_not_lost(source, folder / "config.yaml")
-    request = _request(config)
-    model = request.load() if config.prompts else request
-    found = _localize(model, contrast, config, progress=progress)
-    continuations = {} if isinstance(model, ModelRequest) else _continue_all(model, config, found)
-    paths = [config.to_yaml(folder / "config.yaml"), _write_versions(folder / "versions.json")]
-    paths += [_write_text(folder / "localization.txt", describe_localization(found))]
-    paths += [*found.save(folder), *_write_continuations(folder, continuations)]
-    return ExperimentResult(config, found, continuations, tuple(paths))
+    _check_not_lost(source, folder / CONFIG)
+    request = SharedRequest.of(_request(config))
+    found = _localize(request, contrast, config, progress=progress)
+    # From here on the folder is this run's: what it does not write must not be another's.
+    _remove_earlier(folder)
+    paths = [config.to_yaml(folder / CONFIG), _write_versions(folder / VERSIONS)]
+    paths += [_write_text(folder / TEXT, describe_localization(found))]
+    paths += [*found.save(folder), *_write_units(folder, found)]
+    continuations = _continue_all(request, config, found)
+    paths += _write_continuations(folder, continuations)
+    study = _evaluate(request, config, found, progress=progress)
+    paths += [] if study is None else [folder / STUDY / n for n in ("study.json", "summary.csv")]
+    audited = _audit(request, config, found, study, options, progress=progress)
+    paths += [] if audited is None else [audited.save(folder / AUDIT)]
+    paths += _write_page(folder) if config.report else []
+    return ExperimentResult(config, found, continuations, study, audited, tuple(paths))
+
+
+def _check_packages(config: ExperimentConfig) -> None:
+    """What is missing at the end of a run is said before it begins."""
+    if config.evaluation.benchmarks and find_spec("pyarrow") is None:
+        raise LsnsError("evaluation.benchmarks need pyarrow: pip install 'lsns[evaluation]'")
+    lacking = [name for name in PAGE_PACKAGES if find_spec(name) is None] if config.report else []
+    if lacking:
+        raise LsnsError(
+            f"the page needs {' and '.join(lacking)}: pip install 'lsns[report]', or set report to "
+            "false"
+        )
+
+
+def _check_benchmarks(config: ExperimentConfig) -> None:
+    """A benchmark that is not there is said before the model runs, not after."""
+    if config.evaluation.benchmarks:
+        parse_benchmarks(config.evaluation.benchmarks, limit=config.evaluation.limit)
 
 
 def _output_folder(output_dir: str) -> Path:
@@ -192,6 +138,14 @@ def _check_not_lost(source: Path | None, target: Path) -> None:
         return
     if not is_written_by_lsns(source):
         raise LsnsError(f"{source} would be overwritten by the run's own config.yaml; rename it")
+
+
+def _remove_earlier(folder: Path) -> None:
+    """What an earlier run said of itself; its cells are kept, which their content names."""
+    study = [f"{STUDY}/{name}" for name in ("study.json", "summary.csv")]
+    for name in (NMD, AUDIT, CONTINUATIONS, CONTINUATIONS_TEXT, PAGE, *study):
+        with suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
 
 
 def resolve(config: ExperimentConfig) -> tuple[ExperimentConfig, Contrast]:
@@ -231,6 +185,10 @@ def _selection(analysis: AnalysisConfig) -> dict[str, Any]:
     return {name: getattr(analysis, name) for name in names}
 
 
+def _outlier_options(analysis: AnalysisConfig) -> dict[str, Any]:
+    return {name: getattr(analysis, name) for name in ("exclude_outliers", "outlier_threshold")}
+
+
 def _request(config: ExperimentConfig) -> ModelRequest:
     options = asdict(config.model)
     del options["plugins"]
@@ -238,7 +196,7 @@ def _request(config: ExperimentConfig) -> ModelRequest:
 
 
 def _localize(
-    model: BaseModel | ModelRequest, contrast: Contrast, config: ExperimentConfig, *, progress: bool
+    model: ModelRequest, contrast: Contrast, config: ExperimentConfig, *, progress: bool
 ) -> Localization:
     analysis = config.analysis
     return localize(
@@ -246,8 +204,7 @@ def _localize(
         contrast,
         method=analysis.method,
         **_selection(analysis),
-        exclude_outliers=analysis.exclude_outliers,
-        outlier_threshold=analysis.outlier_threshold,
+        **_outlier_options(analysis),
         pooling=analysis.pooling,
         max_tokens=analysis.max_tokens or None,
         cache_dir=config.cache_dir,
@@ -258,24 +215,25 @@ def _localize(
 
 
 def _continue_all(
-    model: BaseModel, config: ExperimentConfig, found: Localization
+    request: ModelRequest, config: ExperimentConfig, found: Localization
 ) -> dict[str, list[Continuation]]:
     lesion, generation = config.lesion, config.generation
-    conditions = [
-        (name, seed)
+    drawn = [name for name in lesion.conditions if name not in ("none", "network")]
+    conditions: list[tuple[str, Control, int | None]] = [
+        ("random" if name in drawn else name, _kind_of(name, lesion), seed)
         for name in lesion.conditions
-        for seed in (lesion.seeds if name == "random" else (None,))
+        for seed in (lesion.seeds if name in drawn else (None,))
     ]
     return {
         prompt: [
             continuation
-            for name, seed in conditions
+            for name, control, seed in conditions
             for continuation in continue_under_lesions(
-                model,
+                request.load(),
                 prompt,
                 [name],
                 find=lambda _: found,
-                control=lesion.control,
+                control=control,
                 control_seed=seed,
                 mode=lesion.mode,
                 **asdict(generation),
@@ -285,15 +243,133 @@ def _continue_all(
     }
 
 
+def _kind_of(condition: str, lesion: LesionConfig) -> Control:
+    """The kind of control that a condition asks for by its name, else the usual one."""
+    known: Any = condition
+    return known if condition in get_args(Control) else lesion.control
+
+
+def _evaluate(
+    request: ModelRequest, config: ExperimentConfig, found: Localization, *, progress: bool
+) -> Study | None:
+    asked = config.evaluation
+    if not asked.benchmarks:
+        return None
+    from lsns.evaluation.study import evaluate
+
+    return evaluate(
+        request,
+        _targets(config, found),
+        asked.benchmarks,
+        seeds=asked.seeds,
+        modes=asked.modes,
+        prefix=asked.prefix,
+        limit=asked.limit,
+        output_dir=Path(config.output_dir) / STUDY,
+        cache_dir=config.cache_dir,
+        batch_size=asked.batch_size,
+        resamples=asked.resamples,
+        progress=progress,
+    )
+
+
+def _targets(config: ExperimentConfig, found: Localization) -> list[Target]:
+    """The mask, split at its outliers, and further doses of it, which are not."""
+    asked = config.evaluation
+    # Nothing is given by name, so nothing has to be found.
+    whole, *parts = make_targets([found], lambda _: found, split_outliers=asked.split_outliers)
+    of_parts = asked.controls if asked.part_controls is None else asked.part_controls
+    doses = [_dose(config.analysis, found, dose) for dose in asked.doses]
+    of_doses = DOSE_CONTROLS if asked.controls is None else asked.controls
+    further = make_targets(doses, lambda _: found) if doses else []
+    return [
+        _with_controls(whole, asked.controls),
+        *(_with_controls(part, of_parts) for part in parts),
+        *(replace(target, kinds=of_doses) for target in further),
+    ]
+
+
+def _with_controls(target: Target, kinds: Sequence[str] | None) -> Target:
+    """The target with these kinds of controls, of those that say something of it; None: all."""
+    if kinds is None:
+        return target
+    return replace(target, kinds=tuple(kind for kind in target.kinds if kind in kinds))
+
+
+def _dose(analysis: AnalysisConfig, found: Localization, percentage: float) -> Localization:
+    """The same localization of another percentage of the units."""
+    other = {**_selection(analysis), "percentage": percentage, "num_units": None}
+    analyzer = make_analyzer(analysis.method, other)
+    return select(found.measurement, analyzer, **_outlier_options(analysis))
+
+
+def _audit_options(config: ExperimentConfig) -> AuditOptions:
+    names = ("halves", "permutations", "alpha", "seed")
+    try:
+        return AuditOptions(**{name: getattr(config.audit, name) for name in names})
+    except LsnsError as error:
+        raise LsnsError(f"audit: {error}") from None
+
+
+def _audit(
+    request: ModelRequest,
+    config: ExperimentConfig,
+    found: Localization,
+    study: Study | None,
+    options: AuditOptions,
+    *,
+    progress: bool,
+) -> Audit | None:
+    if not config.audit.enabled:
+        return None
+    return audit(
+        found,
+        model=request,
+        study=study,
+        overlaps=config.audit.overlaps,
+        profile=config.audit.profile,
+        options=options,
+        batch_size=config.analysis.batch_size,
+        progress=progress,
+    )
+
+
+def _write_units(folder: Path, found: Localization) -> list[Path]:
+    """The mask with all that is known of every unit; and that of NMD, to compare with."""
+    paths = [_save_units(folder / LOCALIZATION, found)]
+    analyzer = found.analyzer
+    if analyzer.get_analyzer_name() == "ttest":
+        nmd = make_analyzer("nmd", {"num_units": found.mask.count})
+        barred = found.barred is not None
+        other = select(
+            found.measurement, nmd,
+            exclude_outliers=barred, outlier_threshold=found.outlier_threshold,
+        )  # fmt: skip
+        paths.append(_save_units(folder / NMD, other))
+    return paths
+
+
+def _save_units(path: Path, found: Localization) -> Path:
+    return save_results(
+        path,
+        found.mask.units,
+        {
+            "scores": found.scores,
+            "t_values": found.t_values,
+            "adjusted_p_values": found.p_values,
+            "magnitudes": found.magnitudes,
+            "outliers": found.outlier_units,
+            "manifest": dict(found.manifest),
+        },
+    )
+
+
 def _write_continuations(
     folder: Path, continuations: Mapping[str, Sequence[Continuation]]
 ) -> list[Path]:
-    data, text = (folder / name for name in CONTINUATIONS)
     if not continuations:
-        # Of an earlier run, and not what the config beside them says.
-        for path in (data, text):
-            path.unlink(missing_ok=True)
         return []
+    data, text = folder / CONTINUATIONS, folder / CONTINUATIONS_TEXT
     prompts = [
         {"prompt": prompt, "conditions": [_as_json(item) for item in items]}
         for prompt, items in continuations.items()
@@ -309,6 +385,12 @@ def _as_json(item: Continuation) -> dict[str, Any]:
         control = item.mask.manifest.get("control")
         lesioned = {"units": item.mask.count, "mask": item.mask.digest, "control": control}
     return {"condition": item.condition, "text": item.text, "lesion": lesioned}
+
+
+def _write_page(folder: Path) -> list[Path]:
+    from lsns.report.page import write_page
+
+    return [write_page(folder, folder / PAGE)]
 
 
 def _write_versions(path: Path) -> Path:

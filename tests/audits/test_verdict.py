@@ -64,6 +64,30 @@ def test_lesion(p, n, harm, level):
     assert "172 units" in finding.sentence
 
 
+@pytest.mark.parametrize(
+    ("outliers", "level"),
+    [
+        ({"uniform": 1.0, "magnitude": 5.0}, "open"),
+        ({"uniform": 1.0, "magnitude": 13.5}, "open"),
+        ({"uniform": 1.0, "magnitude": 13.7}, "good"),
+        ({"uniform": 1.0, "magnitude": 17.0}, "good"),
+    ],
+)
+def test_controls_without_the_lesions_outliers_say_nothing_of_selectivity(outliers, level):
+    rows = study({"uniform": 0.04, "magnitude": 0.04})
+    rows[1] |= {"outlier_units": 17} | {f"{k}_outliers": n for k, n in outliers.items()}
+    finding = judge_lesion(find_evidence(rows, "abc"), "all")
+    assert finding.level == level
+    assert "p 0.040, outlier units 1.0)" in finding.sentence
+    words = "No control has as many outlier units as the lesion, 17."
+    assert (words in finding.sentence) == (level == "open")
+    # A lesion without outliers asks for none, and one that is beaten is beaten by any control.
+    rows[1]["outlier_units"] = 0
+    assert judge_lesion(find_evidence(rows, "abc"), "all").level == "good"
+    rows[1] |= {"outlier_units": 17, "uniform_p": 0.3}
+    assert judge_lesion(find_evidence(rows, "abc"), "all").level == "caution"
+
+
 def test_a_lesion_of_the_rest_says_how_much_is_left():
     p = {"uniform": 0.04}
     rows = study(p) + study(p, harm=-0.1, part=" rest")[1:]
@@ -105,8 +129,8 @@ def test_the_conclusion_follows_from_the_levels_alone():
         return conclude([Finding(rule, level, "") for rule, level in levels.items()])
 
     assert "also without outliers" in conclusion()
-    assert "rests on outlier dimensions" in conclusion(rest="bad")
-    assert "does not harm language more" in conclusion(lesion="bad")
+    assert "without outlier dimensions it was not shown to" in conclusion(rest="bad")
+    assert "was not shown to harm language more" in conclusion(lesion="bad")
     assert "not measured" in conclusion(lesion="open")
     for rule in ("calibration", "selectivity", "reliability"):
         assert conclusion(**{rule: "bad"}).startswith("Not a finding")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lsns
-from lsns.experiment import continue_under_lesions
+from lsns.lesions.continuations import continue_under_lesions
 from lsns.report.text import describe_continuations, describe_localization
 from tests.tiny import TEXTS
 
@@ -100,7 +100,7 @@ def test_the_line_of_outliers(tiny_model, tmp_path):
 
 
 def test_control_characters_of_a_model_do_not_reach_the_terminal():
-    from lsns.experiment import Continuation
+    from lsns.lesions.continuations import Continuation
 
     text = describe_continuations("x", [Continuation("intact", "a\x1b[31m\x07b\nc", None)])
     assert "\x1b" not in text

@@ -15,6 +15,8 @@ from lsns.evaluation.statistics import ENOUGH_CONTROLS
 
 Row = Mapping[str, Any]
 ALL, OUTLIERS, REST = "all", "outliers", "rest"
+# Controls with fewer outlier units than this share of the lesion's are not alike in them.
+ALIKE = 0.8
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Rival:
         distinct: how many different masks these are: of few units there are few.
         mean: of their values.
         p_value: (1 + controls at least as harmful) / (1 + controls).
+        outlier_units: how many of their units are outliers, on average; None: not known.
     """
 
     kind: str
@@ -34,6 +37,7 @@ class Rival:
     distinct: int
     mean: float
     p_value: float
+    outlier_units: float | None = None
 
     @property
     def enough(self) -> bool:
@@ -58,6 +62,7 @@ class LesionEvidence:
         low: lower end of its 95% interval.
         high: upper end.
         rivals: the controls.
+        outlier_units: how many of the lesioned units are outliers; None: not known.
     """
 
     part: str
@@ -72,6 +77,17 @@ class LesionEvidence:
     low: float
     high: float
     rivals: tuple[Rival, ...]
+    outlier_units: int | None = None
+
+    def is_alike(self, rival: Rival) -> bool:
+        """Whether those controls have about as many outlier units, or none is lesioned.
+
+        Outlier units do harm whatever they answer to: controls that lack them say nothing of
+        selectivity. What is not known of a mask is not held against it.
+        """
+        if not self.outlier_units or rival.outlier_units is None:
+            return True
+        return rival.outlier_units >= ALIKE * self.outlier_units
 
     @property
     def harm(self) -> float:
@@ -133,6 +149,7 @@ def _evidence(row: Row, part: str, intact: Row) -> LesionEvidence:
             int(row.get(f"{kind}_distinct", row[f"{kind}_n"])),
             float(row[f"{kind}_mean"]),
             float(row[f"{kind}_p"]),
+            row.get(f"{kind}_outliers"),
         )
         for kind in CONTROLS
         if kind != LEAST and row.get(f"{kind}_p") is not None
@@ -150,4 +167,5 @@ def _evidence(row: Row, part: str, intact: Row) -> LesionEvidence:
         low=float(row["difference_low"]),
         high=float(row["difference_high"]),
         rivals=tuple(rivals),
+        outlier_units=row.get("outlier_units"),
     )

@@ -206,9 +206,12 @@ def conclude(findings: Sequence[Finding]) -> str:
 
 def _causal(lesion: Level, rest: Level) -> str:
     if lesion == "open":
-        return "what a lesion of them takes away was not measured or rests on too few controls"
+        return (
+            "what a lesion of them takes away is open: it was not measured, or its controls are "
+            "too few, or none has as many outlier units"
+        )
     if lesion == "bad":
-        return "their lesion does not harm language more than lesions of other units do"
+        return "their lesion was not shown to harm language more than lesions of other units do"
     if lesion == "caution":
         return "their lesion harms language more than some kinds of controls, and not all"
     words: dict[Level, str] = {
@@ -217,8 +220,8 @@ def _causal(lesion: Level, rest: Level) -> str:
         "outlier dimensions is open",
         "caution": "their lesion harms language more than all controls, and without outlier "
         "dimensions only more than some",
-        "bad": "their lesion harms language more than all controls, and all of that rests on "
-        "outlier dimensions",
+        "bad": "their lesion harms language more than all controls, and without outlier "
+        "dimensions it was not shown to",
     }
     return words[rest]
 
@@ -230,8 +233,10 @@ def _level_of(row: LesionEvidence) -> Level:
     beaten = [rival.p_value <= ALPHA for rival in enough]
     if not all(beaten):
         return "caution" if any(beaten) else "bad"
-    # Of a kind with too few controls nothing is known, and "all kinds" cannot be said.
-    return "good" if enough and len(enough) == len(row.rivals) else "open"
+    # Of a kind with too few controls nothing is known, and "all kinds" cannot be said; nor can it
+    # if all controls are spared what the lesion has, outlier units.
+    alike = any(row.is_alike(rival) for rival in enough)
+    return "good" if alike and len(enough) == len(row.rivals) else "open"
 
 
 def _worst(levels: Sequence[Level]) -> Level:
@@ -242,18 +247,29 @@ def _worst(levels: Sequence[Level]) -> Level:
 def _lesion_words(row: LesionEvidence) -> str:
     unit = "log perplexity" if row.measure == "perplexity" else row.measure
     harm = "harms" if row.harms else "does not clearly harm"
-    rivals = "; ".join(_rival_words(rival) for rival in row.rivals) or "no controls"
+    rivals = "; ".join(_rival_words(row, rival) for rival in row.rivals) or "no controls"
     return (
         f"({row.units} units, {row.mode}) {harm} {row.benchmark}: {unit} {row.difference:+.3f} "
         f"(95% {row.low:+.3f} to {row.high:+.3f}), from {row.intact:.3f} to {row.value:.3f}; "
-        f"controls: {rivals}."
+        f"controls: {rivals}.{_unlike_words(row)}"
     )
 
 
-def _rival_words(rival: Rival) -> str:
+def _rival_words(row: LesionEvidence, rival: Rival) -> str:
     same = f" of which {rival.distinct} different" if rival.distinct < rival.n else ""
     few = "" if rival.enough else ", too few"
-    return f"{rival.kind} {rival.mean:.3f} (n {rival.n}{same}{few}, p {rival.p_value:.3f})"
+    # Said only where it matters: beside a lesion that has outlier units.
+    known = row.outlier_units and rival.outlier_units is not None
+    outliers = f", outlier units {rival.outlier_units:.1f}" if known else ""
+    return (
+        f"{rival.kind} {rival.mean:.3f} (n {rival.n}{same}{few}, p {rival.p_value:.3f}{outliers})"
+    )
+
+
+def _unlike_words(row: LesionEvidence) -> str:
+    if not row.rivals or any(row.is_alike(rival) for rival in row.rivals):
+        return ""
+    return f" No control has as many outlier units as the lesion, {row.outlier_units}."
 
 
 def _share_words(evidence: Sequence[LesionEvidence], part: str) -> str:

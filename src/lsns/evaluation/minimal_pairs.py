@@ -78,6 +78,7 @@ def read_pairs(path: str | Path, *, limit: int | None = None) -> list[MinimalPai
         LsnsError: no such path, a line that cannot be read (file and line named), an item that
             is there twice, or no pair at all.
     """
+    _check_limit(limit)
     found = read_files(_files(Path(path)), limit=limit)
     if not found:
         raise LsnsError(f"{path} holds no minimal pairs; expected lines of JSON with sentence_good")
@@ -94,8 +95,7 @@ def read_files(files: Sequence[Path], *, limit: int | None = None) -> list[Minim
     Raises:
         LsnsError: see `read_pairs`.
     """
-    if limit is not None and limit < 1:
-        raise LsnsError(f"limit must be at least 1; got {limit}")
+    _check_limit(limit)
     pairs: dict[tuple[str, str], MinimalPair] = {}
     taken: dict[str, int] = {}
     for file in files:
@@ -109,6 +109,11 @@ def read_files(files: Sequence[Path], *, limit: int | None = None) -> list[Minim
                 pairs[pair.paradigm, pair.item] = pair
                 taken[pair.paradigm] = taken.get(pair.paradigm, 0) + 1
     return list(pairs.values())
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise LsnsError(f"limit must be at least 1; got {limit}")
 
 
 def score_pairs(

@@ -115,11 +115,15 @@ def model_type(name: str) -> str | None:
     """The `model_type` in the configuration of a folder or hub repository, if it can be had."""
     path = Path(name).expanduser() / "config.json"
     if not path.is_file() and HUB_ID.fullmatch(name):
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
         cached = try_to_load_from_cache(name, "config.json")
         try:
-            path = Path(cached if isinstance(cached, str) else hf_hub_download(name, "config.json"))
+            if not isinstance(cached, str):
+                # Asked first, for a download is tried again and again where there is no network.
+                HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
+                cached = hf_hub_download(name, "config.json")
+            path = Path(cached)
         except Exception:
             # Not there, or offline: what loads the model will say so.
             return None

@@ -33,7 +33,15 @@ def describe_audit(audit: Audit) -> str:
     if audit.overlaps:
         parts.append(_overlaps(audit.overlaps))
     parts += [f"{name}: {why}" for name, why in audit.missing.items()]
-    return "\n\n".join([*parts, _findings(audit)])
+    return "\n\n".join([*parts, describe_findings(audit)])
+
+
+def describe_findings(audit: Audit) -> str:
+    """What each rule says, with its level, and the conclusion."""
+    lines = list(_finding_lines(audit))
+    return "\n".join(["findings (rules and sources: docs/audit.md)", *lines, "", *_wrap(
+        f"conclusion: {audit.conclusion}", ""
+    )])  # fmt: skip
 
 
 def _head(audit: Audit) -> str:
@@ -146,13 +154,6 @@ def _overlaps(found: Sequence[ProtocolOverlap]) -> str:
         for o in found
     ]
     return "\n".join(["overlap with masks of the same size", *align_columns(rows)])
-
-
-def _findings(audit: Audit) -> str:
-    lines = list(_finding_lines(audit))
-    return "\n".join(["findings (rules and sources: docs/audit.md)", *lines, "", *_wrap(
-        f"conclusion: {audit.conclusion}", ""
-    )])  # fmt: skip
 
 
 def _finding_lines(audit: Audit) -> Iterator[str]:

@@ -232,14 +232,18 @@ def _dose(results: Results) -> Figure:
 
 def _reliability(results: Results) -> Figure:
     rows = _rows(results, "reliability", "rows")
-    if results.localization is not None:
-        # Selected by number: what percentage that is, the mask's shape tells.
-        size = results.localization.mask.units.size
-        rows = [
-            row | {"percentage": 100 * row["units"] / size} if row["percentage"] is None else row
-            for row in map(dict, rows)
-        ]
-    return figure_of(plot_reliability(rows))
+    return figure_of(plot_reliability(with_percentages(rows, results.localization)))
+
+
+def with_percentages(rows: Sequence[Row], found: ScoredUnits | None) -> list[Row]:
+    """Rows of reliability; selected by number: what percentage that is, the mask's shape tells."""
+    if found is None:
+        return list(rows)
+    size = found.mask.units.size
+    return [
+        row | {"percentage": 100 * row["units"] / size} if row["percentage"] is None else row
+        for row in map(dict, rows)
+    ]
 
 
 def _profile(results: Results) -> Figure:

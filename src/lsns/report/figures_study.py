@@ -127,7 +127,7 @@ def plot_effects(rows: Sequence[Row], ax: Axes | None = None) -> Axes:
         LsnsError: no lesion, or more than one benchmark.
     """
     found = lesions_of(rows)
-    scale, label = _scale(rows)
+    scale, label = scale_of(rows)
     with canvas(ax, height=effects_height(rows)) as ax:
         ax.axvline(0, color=GREY, lw=0.8, zorder=0)
         names: dict[float, str] = {}
@@ -143,7 +143,7 @@ def plot_effects(rows: Sequence[Row], ax: Axes | None = None) -> Axes:
         ax.set_ylim(top - GAP - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel(label, loc="right")
-        ax.set_title(_title(rows))
+        ax.set_title(title_of(rows))
     return ax
 
 
@@ -160,7 +160,7 @@ def plot_dose(rows: Sequence[Row], ax: Axes | None = None) -> Axes:
         LsnsError: less than two percentages, or more than one benchmark.
     """
     found = sorted(lesions_of(rows), key=lambda item: item.row["percentage"])
-    scale, label = _scale(rows)
+    scale, label = scale_of(rows)
     percentages = [item.row["percentage"] for item in found]
     if len(set(percentages)) < 2:
         raise LsnsError("a dose-response needs two percentages or more, as in --percentage 0.5,1,2")
@@ -177,7 +177,7 @@ def plot_dose(rows: Sequence[Row], ax: Axes | None = None) -> Axes:
         log_ticks(ax, percentages)
         ax.set_xlabel("Units lesioned (% of all)")
         ax.set_ylabel(label.replace(" (", "\n("))
-        legend_above(ax, title=f"{_title(rows)}; bands: all controls")
+        legend_above(ax, title=f"{title_of(rows)}; bands: all controls")
     return ax
 
 
@@ -220,7 +220,7 @@ def _draw_band(ax: Axes, kind: str, found: Sequence[Lesion], scale: float) -> No
     ax.plot(x, means, color=look.colour, marker=look.marker, ls=look.dash, label=look.words)
 
 
-def _scale(rows: Sequence[Row]) -> tuple[float, str]:
+def scale_of(rows: Sequence[Row]) -> tuple[float, str]:
     """What differences are multiplied by, and what they are then.
 
     A difference of perplexities is stored as the log of their ratio: nats per token.
@@ -235,7 +235,8 @@ def _scale(rows: Sequence[Row]) -> tuple[float, str]:
     return 100.0, "Change in accuracy (percentage points)"
 
 
-def _title(rows: Sequence[Row]) -> str:
+def title_of(rows: Sequence[Row]) -> str:
+    """The benchmark's name and how many items it has."""
     first = rows[0]
     unit = "windows" if first["measure"] == "perplexity" else "items"
     number = f", {first['items']} {unit}" if "items" in first else ""

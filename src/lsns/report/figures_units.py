@@ -192,7 +192,7 @@ def plot_outliers(
         threshold: magnitude, in medians of the layer, above which a unit is an outlier.
     """
     with canvas(ax, height=70) as ax:
-        ratio = _over_median(magnitudes)
+        ratio = over_median(magnitudes)
         options: dict[str, Any]
         groups: tuple[tuple[str, Array, dict[str, Any]], ...] = (
             ("other units", ~units & ~outliers, {"c": PALE, "s": 1.5, "marker": "o"}),
@@ -296,7 +296,9 @@ def expected_recurring(units: Bool[Array, "n_layers hidden_size"]) -> float:
     return float(units.shape[1] * (1 - np.prod(1 - shares) - shares @ np.array(others)))
 
 
-def _over_median(magnitudes: Array) -> Array:
+def over_median(
+    magnitudes: Float[Array, "n_layers hidden_size"],
+) -> Float[Array, "n_layers hidden_size"]:
     """Magnitudes in medians of their layer; a unit that is always 0 is put at the smallest."""
     median = np.median(magnitudes, axis=1, keepdims=True)
     ratio = magnitudes / np.where(median > 0, median, 1.0)

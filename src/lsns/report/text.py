@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from lsns.experiment import Continuation
+    from lsns.lesions.continuations import Continuation
     from lsns.localization import Localization
 
 BAR_WIDTH = 40

@@ -1,0 +1,213 @@
+"""What the page says in words: title, finding, key numbers. From manifest, audit and study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lsns.report.figures_study import scale_of
+from lsns.report.figures_style import control_look
+from lsns.report.page_figures_study import own_lesion, unit_of
+from lsns.report.page_figures_units import score_words, visible_label
+from lsns.report.page_spec import shorten
+from lsns.report.page_tables import p_text, span
+from lsns.report.results import Results, Row, ScoredUnits
+
+POOLING = {
+    "last-token": "read at the last token",
+    "mean": "averaged over tokens",
+    "sum": "summed over tokens",
+}
+# Levels of findings, as docs/audit.md has them, and what each means on the page.
+LEVELS = {
+    "good": "stands",
+    "caution": "holds with reservations",
+    "bad": "does not stand",
+    "open": "was not measured, or not enough",
+}
+# Characters of a name in the title, and in a sentence.
+LONGEST_TITLE, LONGEST_NAME = 80, 200
+
+
+@dataclass(frozen=True)
+class KeyNumber:
+    """A number of the summary line.
+
+    Attributes:
+        name: what it is.
+        value: it, or a dash.
+        note: what it is to be read beside, or why it is not there.
+    """
+
+    name: str
+    value: str
+    note: str
+
+
+def title_of_page(results: Results) -> str:
+    """What the page is about."""
+    model, network = model_name(results), _part(results, "stimuli").get("name")
+    if results.localization is None:
+        return f"Lesions of {shorten(model, LONGEST_TITLE)}"
+    name = shorten(str(network or "selected"), LONGEST_TITLE)
+    return f"{name[:1].upper()}{name[1:]} units of {shorten(model, LONGEST_TITLE)}"
+
+
+def model_name(results: Results) -> str:
+    """The model, as it was asked for; in the manifest it is whole."""
+    asked = _part(results, "model").get("name")
+    studied = ((results.study or {}).get("model") or {}).get("name")
+    return shorten(str(asked or studied or "a model that is not named"), LONGEST_NAME)
+
+
+def finding(results: Results) -> str:
+    """What was selected, in words: model, precision, units, contrast, protocol, t."""
+    found = results.localization
+    if found is None:
+        about = shorten(str((results.study or {}).get("about") or ""), 2 * LONGEST_NAME)
+        studied = f"A study of lesions, of {about}. " if about else ""
+        return f"{studied}There is no localization in this folder, so no units are shown."
+    return " ".join(_sentences(results, found))
+
+
+def conclusion(results: Results) -> str:
+    """The audit's; empty without one."""
+    return str((results.audit or {}).get("conclusion") or "")
+
+
+def findings(results: Results, *, good: bool) -> list[Row]:
+    """The audit's findings that are good, or all others."""
+    rows: Sequence[Row] = results.section("findings") or []
+    return [row for row in rows if (row["level"] == "good") == good]
+
+
+def key_numbers(results: Results) -> list[KeyNumber]:
+    """Units, layers, outliers among them, reliability, held-out effect, lesion effect.
+
+    Of the lesion with all kinds of its controls: one of them alone could flatter it.
+    """
+    return [
+        *_unit_numbers(results),
+        _reliability(results),
+        _held_out(results),
+        _lesion(results),
+    ]
+
+
+def _sentences(results: Results, found: ScoredUnits) -> Iterator[str]:
+    units, manifest = found.mask.units, found.manifest
+    stimuli = manifest.get("stimuli") or {}
+    n_layers, width = units.shape
+    yield (
+        f"In {model_name(results)}{_precision(results)}, {found.mask.count} of {units.size} units "
+        f"({n_layers} layers of {width}) were selected: {_selection(found)}."
+    )
+    if stimuli:
+        numbers = f"{stimuli.get('positive')} positive against {stimuli.get('negative')} negative"
+        name = shorten(str(stimuli.get("name")), LONGEST_NAME)
+        yield (
+            f"The contrast “{name}” has {numbers} texts{_protocol(manifest.get('protocol') or {})}."
+        )
+    t_values, p_values = found.t_values[units], found.p_values[units]
+    if units.any():
+        yield (
+            f"Their t ranges from {t_values.min():.2f} to {t_values.max():.2f}; the largest "
+            f"adjusted p is {p_text(float(p_values.max()))}."
+        )
+
+
+def _precision(results: Results) -> str:
+    model = _part(results, "model")
+    details = [shorten(str(model["dtype"]), LONGEST_NAME)] if model.get("dtype") else []
+    if model.get("quantization"):
+        details.append(shorten(f"{model['quantization']} weights", LONGEST_NAME))
+    if not model.get("pretrained", True):
+        details.append(f"random weights, seed {model.get('init_seed')}")
+    return f" ({', '.join(details)})" if details else ""
+
+
+def _selection(found: ScoredUnits) -> str:
+    selection: Mapping[str, Any] = found.manifest.get("selection") or {}
+    share, place = selection.get("percentage"), str(selection.get("localize_range") or "100-100")
+    amount = f"{share:g}%" if share is not None else f"{found.mask.count} units"
+    where = "of every layer" if selection.get("per_layer") else "over all layers"
+    places = {"100-100": "the highest", "0-0": "the lowest"}
+    drawn = f"drawn at random between percentiles {place} (seed {selection.get('seed')})"
+    barred = ", outlier units excluded" if selection.get("exclude_outliers") else ""
+    how = places.get(place, drawn)
+    return f"{amount} {where}, {how} by {visible_label(score_words(found))}{barred}"
+
+
+def _protocol(protocol: Mapping[str, Any]) -> str:
+    if not protocol:
+        return ""
+    tokens, pooling = (
+        protocol.get("max_tokens"),
+        shorten(str(protocol.get("pooling")), LONGEST_NAME),
+    )
+    cut = "whole" if tokens is None else f"cut to their first {tokens} tokens"
+    return f", {cut} and {POOLING.get(pooling, f'pooled by {pooling}')}"
+
+
+def _unit_numbers(results: Results) -> Iterator[KeyNumber]:
+    found = results.localization
+    if found is None:
+        return
+    units, outliers = found.mask.units, found.outliers
+    counts = units.sum(axis=1)
+    share = 100 * found.mask.count / units.size
+    yield KeyNumber("Selected units", str(found.mask.count), f"of {units.size}, or {share:.3g}%")
+    yield KeyNumber("Layers with units", str(int((counts > 0).sum())), f"of {len(units)} layers")
+    both, total = units & outliers, float(found.magnitudes[units].sum())
+    part = float(found.magnitudes[both].sum()) / total if total > 0 else 0.0
+    audited = results.section("outliers") or {}
+    chance = f"; chance: {audited['expected']:.1f} units" if "expected" in audited else ""
+    yield KeyNumber(
+        "Outliers among them", str(int(both.sum())), f"{part:.0%} of the mask's magnitude{chance}"
+    )
+
+
+def _reliability(results: Results) -> KeyNumber:
+    rows: Sequence[Row] = (results.section("reliability") or {}).get("rows") or []
+    row = next((r for r in rows if r["chosen"] and r["split"] == "halves"), None)
+    if row is None:
+        why = shorten(results.missing("reliability") or "not of halves", LONGEST_NAME)
+        return KeyNumber("Split-half Dice", "–", f"not measured: {why}")
+    return KeyNumber("Split-half Dice", f"{row['dice']:.2f}", f"{row['dice_chance']:.3f} by chance")
+
+
+def _held_out(results: Results) -> KeyNumber:
+    effect = (results.section("selectivity") or {}).get("held_out") or {}
+    if not {"g", "low", "high"} <= effect.keys():
+        why = shorten(results.missing("selectivity") or "not in the audit", LONGEST_NAME)
+        return KeyNumber("Held-out effect", "–", f"not measured: {why}")
+    ends = span(effect["low"], effect["high"], ".2f")
+    return KeyNumber("Held-out effect", f"g {effect['g']:.2f}", f"95% {ends}")
+
+
+def _lesion(results: Results) -> KeyNumber:
+    found = own_lesion(results)
+    if not found:
+        return KeyNumber("Lesion effect", "–", "not measured: no study of a lesion by this mask")
+    item, row = found[0], found[0].row
+    scale, _ = scale_of([row])
+    low, high = sorted(scale * row[end] for end in ("difference_low", "difference_high"))
+    note = f"{unit_of(row)} on {shorten(row['benchmark'], 40)} (95% {span(low, high, '+.1f')})"
+    for rest in found[1:]:
+        note += f"; without outliers {scale * rest.row['difference']:+.1f}"
+    kinds = [_control_words(kind, rows, row, scale) for kind, rows in item.controls.items()]
+    note += f"; controls: {', '.join(kinds)}" if kinds else "; no controls"
+    return KeyNumber("Lesion effect", f"{scale * row['difference']:+.1f}", note)
+
+
+def _control_words(kind: str, controls: Sequence[Row], lesion: Row, scale: float) -> str:
+    mean = scale * sum(row["difference"] for row in controls) / len(controls)
+    words = f"{shorten(control_look(kind).words, 40)} {mean:+.1f}"
+    p_value = lesion.get(f"{kind}_p")
+    return words if p_value is None else f"{words} (p {p_value:.2g})"
+
+
+def _part(results: Results, name: str) -> Mapping[str, Any]:
+    part = results.manifest.get(name) or {}
+    return part if isinstance(part, Mapping) else {}

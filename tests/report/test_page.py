@@ -1,0 +1,670 @@
+"""The page says what the results say, holds all it needs, and text in it is only text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from plotly.offline import get_plotlyjs
+
+from lsns import LsnsError, UnitMask
+from lsns.cli import run
+from lsns.report.figures import KINDS
+from lsns.report.figures_study import effect_rows, lesions_of
+from lsns.report.figures_units import layer_shares, over_median, recurring
+from lsns.report.page import json_for_people, json_in_html, make_page, write_page
+from lsns.report.page_figures import FIGURES, figures_of
+from lsns.report.page_figures_units import (
+    MOST_CELLS,
+    MOST_MARKED,
+    MOST_OTHERS,
+    cell_size,
+    scores_spec,
+    thinned,
+)
+from lsns.report.page_spec import DARK, Absent, PageFigure, hover_text, shorten, visible_text
+from lsns.report.page_tables import interval, number, p_text, probability
+from lsns.report.results import ScoredUnits, read_results
+
+TAG = "<script>alert(1)</script>"
+HOSTILE = (
+    f"{TAG}\"'`&amp;<img src=x onerror=alert(2)></title></style>--><!--"
+    "\u202eright to left\u2066\u200f\x00\x1b[31m{{ 7 * 7 }}%{x}<b>bold</b><a href='javascript:0'>"
+)
+ENDLESS = HOSTILE + "w" * 10_000
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes, and the text of each that has an id."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[tuple[str, str | None]] = []
+        self.texts: dict[str, str] = {}
+        self.content = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.elements.append((tag, found))
+        if tag not in ("meta", "link", "br", "img"):
+            self.open.append((tag, found.get("id")))
+
+    def handle_endtag(self, tag):
+        assert self.open[-1][0] == tag, f"{self.open[-1]} is closed by {tag}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.content += data
+        for _, name in self.open:
+            if name:
+                self.texts[name] = self.texts.get(name, "") + data
+
+    def all(self, tag, **wanted):
+        return [a for t, a in self.elements if t == tag and wanted.items() <= a.items()]
+
+
+@pytest.fixture
+def page(results):
+    return make_page(results)
+
+
+@pytest.fixture
+def read(page):
+    found = Reader(page)
+    assert not found.open
+    return found
+
+
+def specs_of(results):
+    return {k: f.spec for k, f in figures_of(results).items() if isinstance(f, PageFigure)}
+
+
+def array(value):
+    """A plotly array, in either form."""
+    if not isinstance(value, dict):
+        return np.array(value)
+    found = np.frombuffer(base64.b64decode(value["bdata"]), dtype=value["dtype"])
+    return found.reshape([int(n) for n in value["shape"].split(",")]) if "shape" in value else found
+
+
+def trace(spec, name):
+    (found,) = [t for t in spec["data"] if str(t.get("name", "")).startswith(name)]
+    return found
+
+
+def manifests_on(read):
+    """The JSON objects in the section of manifests."""
+    decoder, text = json.JSONDecoder(), read.texts["manifest"]
+    return [decoder.raw_decode(text[m.start() :])[0] for m in re.finditer(r"(?m)^\{", text)]
+
+
+def large(results, n_layers=80, hidden_size=8192, percentage=1.0):
+    """The same results of a model of that size."""
+    rng = np.random.RandomState(0)
+    t_values = 5 * rng.standard_normal((n_layers, hidden_size))
+    magnitudes = np.exp(rng.standard_normal(t_values.shape))
+    outliers = magnitudes > 10 * np.median(magnitudes, axis=1, keepdims=True)
+    p_values = np.exp(-(t_values**2))
+
+    def units_of(scores):
+        units = np.zeros(scores.size, dtype=bool)
+        units[np.argsort(-scores.ravel())[: int(percentage / 100 * scores.size)]] = True
+        mask = UnitMask(units.reshape(scores.shape), results.manifest)
+        return ScoredUnits(mask, scores, t_values, p_values, magnitudes, outliers)
+
+    return replace(results, localization=units_of(t_values), nmd=units_of(np.abs(t_values)))
+
+
+# What is on it.
+
+
+def test_structure(read):
+    assert read.all("html", lang="en", **{"data-theme": "auto"})
+    assert len(read.all("main")) == len(read.all("h1")) == 1
+    assert read.all("button", id="theme")
+    ids = [a["id"] for _, a in read.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    links = {a["href"] for a in read.all("a")}
+    assert links <= {f"#{name}" for name in ids}
+    for name in ("finding", "continuations", "manifest", "reproduce"):
+        assert read.all("section", id=name)
+        assert f"#{name}" in links
+    for scroll in (*read.all("pre"), *read.all("div", **{"class": "scroll"})):
+        if scroll.get("class") != "command":
+            assert scroll["tabindex"] == "0"
+            assert scroll["aria-label"]
+    regions = [a["aria-label"] for _, a in read.elements if a.get("role") == "region"]
+    assert len(regions) == len(set(regions))
+    assert not [a for _, a in read.elements if any(name.startswith("on") for name in a)]
+
+
+def test_every_figure_has_its_place_and_words(read):
+    assert set(FIGURES) == set(KINDS) - {"heatmap"}
+    for kind in FIGURES:
+        assert read.all("figure", id=f"figure-{kind}")
+        (plot,) = read.all("div", id=f"plot-{kind}")
+        assert plot["role"] == "img"
+        assert re.search(r"\d", plot["aria-label"])
+        assert f"lsns plot {kind} RESULTS -o {kind}.pdf" in read.texts[f"figure-{kind}"]
+    assert set(json.loads(read.texts["data"])["figures"]) == set(FIGURES)
+
+
+def test_the_finding(read, results, made):
+    text = read.texts["finding"]
+    units, found = made.mask.units, results.localization
+    assert f"{units.sum()} of {units.size} units ({len(units)} layers" in text
+    assert "tiny (float32)" in text
+    assert "40 positive against 40 negative texts" in text
+    assert "cut to their first 12 tokens and read at the last token" in text
+    low, high = found.t_values[units].min(), found.t_values[units].max()
+    assert f"t ranges from {low:.2f} to {high:.2f}" in text
+    assert results.audit["conclusion"] in text
+    for row in results.section("findings"):
+        assert row["sentence"] in text
+    # Caveats before what stands, each with its level in words.
+    assert text.index("outlier dimensions.") < text.index("Halves of the items")
+    levels = re.findall(r"(?m)^(bad|caution|open|good)$", text)
+    assert levels[:4] == ["bad", "caution", "open", "good"]
+
+
+def test_key_numbers(read, results, made):
+    text = read.texts["finding"]
+    both = made.mask.units & made.metadata["outliers"]
+    lesion = next(
+        item
+        for item in lesions_of(results.summary)
+        if item.row["mask"] == made.mask.digest and item.row["benchmark"] == "minimal-pairs"
+    )
+    controls = [row for row in lesion.controls["magnitude"] if row["benchmark"] == "minimal-pairs"]
+    mean = 100 * np.mean([row["difference"] for row in controls])
+    for words in (
+        f"Layers with units{(made.mask.per_layer > 0).sum()}",
+        f"Outliers among them{both.sum()}",
+        "Split-half Dice0.60",
+        "Held-out effectg 1.60",
+        f"Lesion effect{100 * lesion.row['difference']:+.1f}",
+        f"magnitude-matched {mean:+.1f} (p {lesion.row['magnitude_p']:.2g})",
+    ):
+        assert words in re.sub(r"\n|(?<=\d) (?=\d)", "", text), words
+
+
+def test_what_is_drawn_is_what_was_found(results, made):
+    specs = specs_of(results)
+    units, outliers = made.mask.units, made.metadata["outliers"]
+    assert np.allclose(specs["layers"]["data"][0]["y"], layer_shares(units))
+    cells, marks = specs["scores"]["data"]
+    assert np.array_equal(array(cells["z"]), made.metadata["scores"].astype("f4"))
+    assert np.array_equal(array(cells["customdata"])[..., 0], np.indices(units.shape)[1])
+    assert np.array_equal(
+        array(cells["customdata"])[..., 1], made.metadata["t_values"].astype("f4")
+    )
+    assert {*zip(array(marks["y"]), array(marks["x"]), strict=True)} == {*zip(*np.nonzero(units))}  # noqa: B905
+    ratio = over_median(made.magnitudes)
+    for name, group in (
+        ("selected (", units & ~outliers),
+        ("selected outlier", units & outliers),
+        ("outlier, not", ~units & outliers),
+    ):
+        found = trace(specs["outliers"], name)
+        assert np.allclose(array(found["x"]), ratio[group])
+        assert np.allclose(array(found["y"]), made.metadata["t_values"][group])
+    both = [t["y"] for t in specs["methods"]["data"]]
+    assert both == [units.sum(axis=1).tolist(), made.nmd.units.sum(axis=1).tolist()]
+    assert specs["recurrence"]["layout"]["yaxis"]["ticktext"] == [
+        str(d) for d in recurring(units, 15)
+    ]
+
+
+def test_every_control_is_a_dot_with_its_seed(results, made):
+    spec = specs_of(results)["effects"]
+    rows = effect_rows(results.summary, made.mask.digest)
+    controls = [row for row in rows if row["condition"] == "control"]
+    dots = [t for t in spec["data"] if t["legendgroup"].startswith("of ")]
+    drawn = [words for t in dots for words in t["hovertext"]]
+    assert len(drawn) == len(controls)
+    for row in controls:
+        seed = "" if row["seed"] is None else f", seed {row['seed']}<br>"
+        assert any(
+            f"{row['value']:.{2 if row['measure'] == 'perplexity' else 3}f}" in words
+            and seed in words
+            and f"{row['units']} units" in words
+            for words in drawn
+        ), row
+    accuracy = sorted(
+        round(100 * row["difference"], 9) for row in controls if row["benchmark"] == "minimal-pairs"
+    )
+    panel = sorted(round(x, 9) for t in dots if t["xaxis"] == "x" for x in t["x"])
+    assert panel == accuracy
+
+
+def test_reliability_profile_and_protocols(results):
+    specs = specs_of(results)
+    rows = results.section("reliability")["rows"]
+    halves = [row["dice"] for row in rows if row["split"] == "halves"]
+    assert trace(specs["reliability"], "halves (n")["y"] == halves
+    profile = results.section("selectivity")["profile"]
+    assert specs["profile"]["data"][0]["x"] == [row["mean"] for row in profile]
+    assert trace(specs["protocols"], "shared")["x"] == [
+        row["shared"] for row in results.section("overlaps")
+    ]
+    shared = int((results.localization.mask.units & results.nmd.mask.units).sum())
+    assert specs["overlap"]["data"][0]["z"][1][0] == pytest.approx(shared / 23)
+
+
+def test_specs_are_plotlys(results):
+    for kind, spec in (specs_of(results) | {"large": specs_of(large(results))["scores"]}).items():
+        assert go.Figure(spec).data, kind
+        # Nothing that needs WebGL, which a policy without `unsafe-eval` does not let run.
+        assert {t["type"] for t in spec["data"]} <= {"bar", "scatter", "heatmap"}
+    with pytest.raises(ValueError, match="Invalid"):
+        go.Figure({"data": [{"type": "bar", "colour": "red"}]})
+
+
+def test_colours_have_a_dark_form(results):
+    """Every colour of text, frames and marks that is not on a coloured cell."""
+    found = set()
+
+    def walk(value, key=""):
+        if isinstance(value, dict):
+            for name, item in value.items():
+                walk(item, name)
+        elif isinstance(value, list):
+            for item in value:
+                walk(item, key)
+        elif key.endswith("color") and isinstance(value, str):
+            found.add(value[:7])
+
+    walk(specs_of(results))
+    fixed = {"#f0e442", "#101010", "#fefefe", "rgba(0,"}
+    assert found - fixed <= set(DARK)
+
+
+def test_tables_hold_the_numbers_to_sort_by(read, results):
+    tables = read.all("table")
+    assert tables
+    assert all(table["class"] == "sortable" for table in tables)
+    values = {a["data-value"] for tag, a in read.elements if "data-value" in a}
+    for row in results.summary:
+        if row["condition"] == "lesion":
+            assert str(row["value"]) in values
+    for row in results.section("confounds"):
+        assert str(row["g"]) in values
+
+
+def test_continuations_side_by_side(read, results):
+    text = read.texts["continuations"]
+    for item in results.continuations:
+        assert item["prompt"] in text
+        for one in item["conditions"]:
+            assert one["condition"] in text
+            assert one["text"] in text
+
+
+def test_a_continuation_of_nothing_says_so(results):
+    item = {"prompt": "Stop.", "conditions": [{"condition": "intact", "text": "\n "}]}
+    text = Reader(make_page(replace(results, continuations=[item]))).texts["continuations"]
+    assert "(nothing: the text ends here)" in text
+
+
+def test_manifests_and_what_reproduces_them(read, results):
+    found = manifests_on(read)
+    study = {k: v for k, v in results.study.items() if k not in ("summary", "dissociation")}
+    assert found == [results.manifest, study, results.audit["manifest"]["audit"]]
+    reproduce = read.texts["reproduce"]
+    assert "lsns run config.yaml" in reproduce
+    assert results.config in reproduce
+    for package, version in results.versions.items():
+        assert package in reproduce
+        assert version in reproduce
+
+
+# What is missing.
+
+
+@pytest.mark.parametrize(
+    ("missing", "absent"),
+    [
+        (
+            {"localization": None},
+            {"layers", "scores", "recurrence", "outliers", "methods", "overlap"},
+        ),
+        ({"nmd": None}, {"methods", "overlap"}),
+        ({"audit": None}, {"reliability", "profile", "protocols"}),
+        ({"study": None}, {"effects", "dose"}),
+        ({"continuations": None, "config": None, "versions": None, "text": None}, set()),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_said(results, missing, absent):
+    found = replace(results, **missing)
+    figures = figures_of(found)
+    assert {kind for kind, figure in figures.items() if isinstance(figure, Absent)} == absent
+    read = Reader(make_page(found))
+    assert set(json.loads(read.texts["data"])["figures"]) == set(FIGURES) - absent
+    for kind in absent:
+        assert f"Not shown: {figures[kind].reason}." in read.texts[f"absent-{kind}"]
+        assert str(results.folder) not in read.texts[f"absent-{kind}"]
+        assert not read.all("figure", id=f"figure-{kind}")
+    if "config" in missing:
+        assert "there is no config.yaml" in read.texts["reproduce"]
+        assert "there is no continuations.json" in read.texts["continuations"]
+    if "audit" in missing:
+        assert "was not examined: there is no audit.json" in read.texts["finding"]
+
+
+def test_a_study_alone(results_folder):
+    alone = replace(read_results(results_folder), localization=None, nmd=None, audit=None)
+    read = Reader(make_page(replace(alone, config=None, versions=None, continuations=None)))
+    assert "Lesions of tiny" in read.texts["main"]
+    assert "There is no localization in this folder" in read.texts["finding"]
+    assert "Lesion effect" in read.texts["finding"]
+
+
+def test_why_a_part_of_the_audit_is_missing(results):
+    audit = {**results.audit, "reliability": None, "missing": {"reliability": "too few items"}}
+    read = Reader(make_page(replace(results, audit=audit)))
+    assert "Not shown: too few items." in read.texts["absent-reliability"]
+    assert "not measured: too few items" in read.texts["finding"]
+
+
+def test_one_percentage_has_no_dose(results):
+    rows = [row for row in results.summary if row["target"] in ("", "language@2")]
+    study = {**results.study, "summary": rows, "dissociation": []}
+    found = figures_of(replace(results, study=study))
+    assert "one percentage" in found["dose"].reason
+    assert isinstance(found["effects"], PageFigure)
+
+
+def test_numbers_that_json_does_not_have(results):
+    found = results.localization
+    broken = replace(found, t_values=np.full_like(found.t_values, np.nan))
+    rows = [{**row, "g": float("nan")} for row in results.section("confounds")]
+    profile = [{**row, "mean": float("nan")} for row in results.section("selectivity")["profile"]]
+    selectivity = {**results.section("selectivity"), "profile": profile}
+    audit = {**results.audit, "confounds": rows, "selectivity": selectivity}
+    page = make_page(replace(results, localization=broken, audit=audit))
+    data = json.loads(Reader(page).texts["data"], parse_constant=pytest.fail)
+    assert data["figures"]["profile"]["data"][0]["x"] == [None] * 3
+
+
+# Text is only text.
+
+
+def hostile_results(results, text):
+    """Results in which whatever a model, a file or a user can name is `text`."""
+    manifest = json.loads(json.dumps(results.manifest))
+    manifest["model"] |= {"name": text, "label": text, "dtype": text}
+    manifest["stimuli"] |= {"name": text, "source": text}
+    manifest["selection"]["method"] = text
+    manifest["protocol"]["pooling"] = text
+    masks = {
+        name: replace(found, mask=UnitMask(found.mask.units, manifest))
+        for name, found in (("localization", results.localization), ("nmd", results.nmd))
+    }
+    audit = json.loads(json.dumps(results.audit))
+    audit["conclusion"] = text
+    audit["missing"] = {"calibration": text}
+    audit["calibration"] = None
+    for rows, key in (
+        (audit["findings"], "sentence"),
+        (audit["findings"], "rule"),
+        (audit["confounds"], "measure"),
+        (audit["overlaps"], "name"),
+        (audit["selectivity"]["profile"], "condition"),
+        (audit["reliability"]["rows"][:4], "split"),
+    ):
+        for row in rows:
+            row[key] = text
+    study = json.loads(json.dumps(results.study))
+    study |= {"about": text, text: text}
+    for row in study["summary"]:
+        row["target"] += text if row["target"] else ""
+        row["benchmark"] += text
+        row["control"] = text if row["control"] == "uniform" else row["control"]
+    for row in study["dissociation"]:
+        row["target"] = text
+    continuations = [{"prompt": text, "conditions": [{"condition": text, "text": text}] * 3}] * 2
+    return replace(
+        results, **masks, audit=audit, study=study, continuations=continuations,
+        config=text, versions={text: text}, text=text,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [HOSTILE, ENDLESS, "\ud800 alone", ""])
+def test_hostile_text_changes_nothing_but_itself(results, page, text):
+    found = make_page(hostile_results(results, text))
+    found.encode("utf-8")
+    tame, wild = Reader(page), Reader(found)
+    assert not wild.open
+    # No kind of element or attribute that the tame page does not have.
+    assert {tag for tag, _ in wild.elements} <= {tag for tag, _ in tame.elements}
+    for tag in ("script", "style", "title", "figure", "section", "h1", "h2", "main", "img", "a"):
+        assert len(wild.all(tag)) == len(tame.all(tag)), tag
+    assert {name for _, a in wild.elements for name in a} <= {
+        name for _, a in tame.elements for name in a
+    }
+    if text:
+        shown = visible_text(text)
+        assert wild.texts["continuations"].count(shown) >= 8
+        assert shown in wild.texts["reproduce"]
+        manifests = manifests_on(wild)
+        assert manifests[0]["model"]["name"] == manifests[1]["about"] == text
+    assert "49" not in wild.texts["continuations"]
+
+
+def test_hidden_characters_are_seen(results):
+    page = make_page(hostile_results(results, HOSTILE))
+    body = page.replace(get_plotlyjs(), "")
+    assert not [c for c in "\u202e\u2066\u200f\x00\x1b" if c in body]
+    assert "⟨U+202E⟩right to left⟨U+2066⟩⟨U+200F⟩⟨U+0000⟩⟨U+001B⟩" in body
+
+
+def test_text_in_plots_is_escaped(results):
+    """Plotly's own tags, entities and templates: what it draws is what was written."""
+    specs = specs_of(hostile_results(results, HOSTILE))
+    allowed = re.compile(r"</?b>|<br>|<extra></extra>")
+    words = []
+
+    def walk(value, key=""):
+        if isinstance(value, dict):
+            assert not {name for name in value if "script" in name}
+            for name, item in value.items():
+                walk(item, name)
+        elif isinstance(value, list):
+            for item in value:
+                walk(item, key)
+        elif isinstance(value, str):
+            words.append(value)
+            # In a template a name could ask for data; templates have none in them.
+            assert key != "hovertemplate" or "alert" not in value
+
+    walk(specs)
+    assert any("&lt;script&gt;alert" in value.replace("<br>", "") for value in words)
+    for value in words:
+        assert "<" not in allowed.sub("", value), value
+    # Names at axes and in hover labels stay short, and so do the figures.
+    for kind, spec in specs_of(hostile_results(results, ENDLESS)).items():
+        assert go.Figure(spec).data, kind
+        labels = spec["layout"].get("yaxis", {}).get("ticktext", [])
+        assert all(len(label) < 400 for label in labels)
+
+
+def test_long_text_has_an_area_of_its_own(results):
+    page = make_page(hostile_results(results, ENDLESS))
+    read = Reader(page)
+    areas = [a for _, a in read.elements if "long" in (a.get("class") or "").split()]
+    assert len(areas) > 8
+    assert all(a["tabindex"] == "0" and a["aria-label"] and a["role"] == "group" for a in areas)
+    title = page.partition("<title>")[2].partition("</title>")[0]
+    assert len(title) < 500
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain\ttext\n", "plain\ttext\n"),
+        ("\u202eabc", "⟨U+202E⟩abc"),
+        ("a\u200db", "a\u200db"),
+        ("\ud800", "⟨U+D800⟩"),
+        ("\U000e0001", "⟨U+E0001⟩"),
+        ("عربي", "عربي"),
+        ("\r\n\u2028", "⟨U+000D⟩\n⟨U+2028⟩"),
+    ],
+)
+def test_visible_text(text, shown):
+    assert visible_text(text) == shown
+
+
+def test_shortened_text():
+    assert shorten("a  b\nc", 10) == "a b c"
+    assert shorten("w" * 100, 10) == "w" * 9 + "…"
+    assert shorten("\n" * 100 + "w", 10).endswith("…")
+    assert hover_text("<b> & 'x'") == "&lt;b&gt; &amp; 'x'"
+
+
+def test_json_of_both_kinds():
+    content = {"</script>\u202e": ["&", float("nan"), "\ud800"]}
+    packed = json_in_html(content)
+    assert not set("<>&\u202e") & set(packed)
+    assert json.loads(packed) == {"</script>\u202e": ["&", None, "\ud800"]}
+    shown = json_for_people({"a": "é\u202e\ud800"})
+    assert "é\\u202e\\ud800" in shown
+    assert json.loads(shown) == {"a": "é\u202e\ud800"}
+
+
+# The file.
+
+
+def test_nothing_is_loaded_and_no_other_script_runs(page):
+    scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.S)
+    assert scripts[0] == get_plotlyjs()
+    assert page.count(get_plotlyjs()) == 1
+    (policy,) = [
+        a["content"] for a in Reader(page).all("meta", **{"http-equiv": "Content-Security-Policy"})
+    ]
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    assert "default-src 'none'" in policy
+    assert re.findall(r"'sha256-([^']+)'", policy) == digests
+    assert "unsafe-eval" not in policy
+    assert "script-src 'unsafe-inline'" not in policy
+    own = page.replace(get_plotlyjs(), "")
+    assert not re.findall(r"(?:src|href)=[\"']?(?:https?:|//)|url\(|@import", own)
+
+
+def test_the_same_results_give_the_same_bytes(results_folder, tmp_path):
+    first = write_page(results_folder)
+    assert first == results_folder / "report.html"
+    moved = results_folder.rename(tmp_path / "elsewhere")
+    second = write_page(moved, tmp_path / "report.html")
+    assert second.read_bytes() == (moved / "report.html").read_bytes()
+    assert str(tmp_path).encode() not in second.read_bytes()
+
+
+def test_a_large_model_fits(results):
+    found = large(results)
+    page = make_page(found)
+    assert len(page.encode()) < 8_000_000
+    figures = figures_of(found)
+    size = cell_size((80, 8192))
+    assert size == 17
+    assert f"a cell is {size} neighbours" in figures["scores"].caption
+    assert f"of which {MOST_OTHERS} are drawn" in figures["outliers"].caption
+    cells, marks = figures["scores"].spec["data"]
+    shown = array(cells["z"])
+    assert shown.size <= MOST_CELLS
+    picked = array(cells["customdata"])[..., 0].astype(int)
+    scores = found.localization.scores
+    assert np.array_equal(shown, np.take_along_axis(scores, picked, axis=1).astype("f4"))
+    assert np.allclose(np.abs(shown[:, 0]), np.abs(scores[:, :size]).max(axis=1))
+    assert len(array(marks["x"])) == found.localization.mask.count
+    assert len(figures["scores"].table.rows) == 100
+    selected = trace(figures["outliers"].spec, "selected (")
+    others = trace(figures["outliers"].spec, "other units")
+    units, outliers = found.localization.mask.units, found.localization.outliers
+    assert len(array(selected["x"])) == (units & ~outliers).sum()
+    assert len(array(others["x"])) == MOST_OTHERS
+    # The extremes of what is thinned are drawn.
+    rest = found.localization.t_values[~units & ~outliers]
+    assert array(others["y"]).min() == np.float32(rest.min())
+    assert array(others["y"]).max() == np.float32(rest.max())
+
+
+def test_most_of_a_large_model_selected(results):
+    found = large(results, n_layers=24, hidden_size=4096, percentage=50)
+    figures = figures_of(found)
+    assert len(make_page(found).encode()) < 8_000_000
+    assert f"{MOST_MARKED} are marked" in figures["scores"].caption
+    assert f"at most {MOST_MARKED} of each kind" in figures["outliers"].caption
+
+
+@pytest.mark.parametrize(("total", "most"), [(0, 5), (3, 5), (5, 5), (1000, 7), (100, 1)])
+def test_thinning_keeps_the_ends(total, most):
+    kept = thinned(total, most)
+    assert len(kept) == len(set(kept.tolist())) <= max(min(total, most), 1)
+    if total > 1 and most > 1:
+        assert (kept[0], kept[-1]) == (0, total - 1)
+
+
+def test_cells_of_a_width_that_does_not_divide():
+    scores = np.arange(40_000.0).reshape(2, 20_000) - 50_000
+    flags = np.zeros(scores.shape, dtype=bool)
+    spec = scores_spec(scores, scores, scores, scores, flags, flags)
+    assert array(spec["data"][0]["z"]).shape == (2, 20_000)
+    wide = np.concatenate([scores, scores[:, :7]], axis=1)
+    flags = np.zeros(wide.shape, dtype=bool)
+    cells = scores_spec(wide, wide, wide, wide, flags, flags)["data"][0]
+    assert array(cells["customdata"])[..., 0].max() < wide.shape[1]
+    assert array(cells["z"]).shape == (2, 10_004)
+
+
+def test_cells_and_tables():
+    assert number(None).text == number(float("nan")).text == "–"
+    assert number(0.12345).value == 0.12345
+    assert p_text(0.0) == "<1e-300"
+    assert probability(0.048).text == "0.048"
+    assert interval(0.1, 0.2).text == "0.100 to 0.200"
+    assert interval(None, None).value is None
+
+
+# Errors are one line.
+
+
+def test_the_command(results_folder, tmp_path, capsys):
+    assert run(["report", str(results_folder)]) == 0
+    assert capsys.readouterr().out == f"wrote {results_folder / 'report.html'}\n"
+    target = tmp_path / "pages" / "page.html"
+    assert run(["report", str(results_folder), "-o", str(target)]) == 0
+    assert target.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_a_folder_that_is_none(tmp_path, capsys):
+    assert run(["report", str(tmp_path / "nowhere")]) == 2
+    assert run(["report", str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "is not there" in lines[0]
+    assert "is not a results folder" in lines[1]
+
+
+def test_a_place_that_cannot_be_written_to(results_folder, tmp_path, capsys):
+    assert run(["report", str(results_folder), "-o", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "could not be written" in line
+
+
+@pytest.mark.parametrize("package", ["jinja2", "plotly"])
+def test_without_the_extra(results, monkeypatch, package):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(LsnsError, match=rf"needs {package}; pip install 'lsns\[report\]'"):
+        make_page(results)
