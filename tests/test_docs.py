@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -14,8 +15,13 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.tiny import make_model
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(bash|console|python)\n(.*?)^```$", re.M | re.S)
+ANY_BLOCK = re.compile(r"^```(\S*)\n(.*?)^```$", re.M | re.S)
+# Lines that are left out of what a command prints.
+LEFT_OUT = "..."
+# A file that the reader is told to write: its name is its first line.
+FILE = re.compile(r"^```yaml\n# (\S+\.yaml)\n(.*?)^```$", re.M | re.S)
 # These make environments or download; CI runs the first two itself, before and after the tests.
 SKIPPED = {
     "make demo": "run by hand in a fresh clone: it makes an environment",
@@ -33,9 +39,13 @@ OWN_CONTRAST = "text,condition\n" + "".join(
 )
 
 
+def page_name(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
 def blocks(kind: str) -> list[tuple[str, str]]:
     return [
-        (path.name, body)
+        (page_name(path), body)
         for path in PAGES
         for found, body in BLOCK.findall(path.read_text(encoding="utf-8"))
         if found == kind
@@ -56,6 +66,9 @@ def place(tmp_path_factory) -> Path:
     tiny = make_model()
     tiny.model.save_pretrained(folder / "models" / "my-model")
     tiny.tokenizer.save_pretrained(folder / "models" / "my-model")
+    for path in PAGES:
+        for name, content in FILE.findall(path.read_text(encoding="utf-8")):
+            (folder / name).write_text(content)
     shared = REPOSITORY.parent / "shared" / "data" / "langloc"
     if shared.is_dir():
         (folder / "stimuli").mkdir()
@@ -63,6 +76,8 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
+# The same line on two pages, or shown in parts, runs once.
+@functools.cache
 def shell(line: str, place: Path) -> subprocess.CompletedProcess[str]:
     for word, mine in REPLACED.items():
         line = line.replace(word, mine)
@@ -105,6 +120,29 @@ def test_what_is_shown_is_what_is_printed(page, command, output, place):
         assert done.stdout.strip() == output.strip(), page
 
 
+def excerpts() -> list[tuple[str, str, str]]:
+    """(page, command, lines) of text blocks after a bash block: its last command prints them."""
+    found = []
+    for path in PAGES:
+        command = ""
+        for kind, body in ANY_BLOCK.findall(path.read_text(encoding="utf-8")):
+            if kind == "text" and command:
+                found.append((page_name(path), command, body))
+            elif kind != "text":
+                command = body.splitlines()[-1] if kind == "bash" else ""
+    return found
+
+
+@pytest.mark.parametrize(("page", "command", "shown"), excerpts())
+def test_what_is_shown_in_part_is_printed(page, command, shown, place):
+    done = shell(command, place)
+    assert done.returncode == 0, done.stderr
+    printed = iter(done.stdout.splitlines())
+    for line in shown.splitlines():
+        # `in` goes on where the last line was found: they stand in this order.
+        assert line == LEFT_OUT or line in printed, f"{page}: {command}\n{line}"
+
+
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_snippets_run(page, code, place):
     done = subprocess.run(
@@ -117,7 +155,7 @@ def test_snippets_run(page, code, place):
 def test_links_lead_somewhere():
     for path in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+            assert (path.parent / target).exists(), f"{page_name(path)}: {target}"
 
 
 def test_skipped_commands_are_still_there():

@@ -64,7 +64,7 @@ class ModelOptions:
     """auto: spread a large model over the devices there are; --device is then not used."""
     quantization: Literal["8bit", "4bit"] | None = None
     """Quantized weights (extra: quantization)."""
-    plugin: tuple[str, ...] = ()
+    plugin: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Modules or .py files that register models of your own; imported first."""
     threads: int | None = None
     """Threads of torch on the CPU; default: torch's own."""
