@@ -11,10 +11,11 @@ demo: $(VENV)/.ready
 	$(BIN)/lsns run examples/language.yaml
 	@echo "the report is a page: open $(CURDIR)/results/report.html in a browser"
 
-# The whole suite; the bundled model is fetched first, so that no test has to wait for it.
+# The whole suite, in two workers with a thread each; the bundled model is fetched first, so that no
+# test has to wait for it.
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m lsns.models.bundled
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What takes minutes: every architecture, the full benchmarks, all batch sizes on the real model.
 test-slow: $(VENV)/.ready-dev
