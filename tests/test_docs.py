@@ -143,6 +143,15 @@ def test_what_is_shown_in_part_is_printed(page, command, shown, place):
         assert line == LEFT_OUT or line in printed, f"{page}: {command}\n{line}"
 
 
+@pytest.mark.slow
+def test_the_demo_ends_in_what_the_readme_shows(place):
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", text, re.M | re.S)
+    done = shell("lsns run examples/language.yaml", place)
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+
+
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_snippets_run(page, code, place):
     done = subprocess.run(
