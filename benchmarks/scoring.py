@@ -15,6 +15,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -115,14 +116,16 @@ def _alone(model: Any, text: str) -> float:
 
 
 def _lm_eval(model: Any, texts: Sequence[str]) -> Callable[[], list[float]]:
-    from lm_eval.api.instance import Instance  # pyright: ignore[reportMissingImports]
-    from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
-
+    # Untyped: its decorators hide what its functions take.
+    instances: Any = import_module("lm_eval.api.instance")
+    models: Any = import_module("lm_eval.models.huggingface")
     longest = max(len(ids) for ids in model.tokenizer(list(texts))["input_ids"])
-    harness = HFLM(
+    harness = models.HFLM(
         pretrained=model.model, tokenizer=model.tokenizer, batch_size=TOKEN_BUDGET // longest
     )
-    requests = [Instance("loglikelihood", {}, ("", text), i) for i, text in enumerate(texts)]
+    requests = [
+        instances.Instance("loglikelihood", {}, ("", text), i) for i, text in enumerate(texts)
+    ]
     return lambda: [value for value, _ in harness.loglikelihood(requests, disable_tqdm=True)]
 
 

@@ -25,7 +25,16 @@ from lsns.lesions.controls import Control
 from lsns.localization import Localization, localize, make_analyzer, select
 from lsns.models.factory import ModelRequest, SharedRequest
 from lsns.plugins import load_module
-from lsns.report.results import AUDIT, CONFIG, CONTINUATIONS, LOCALIZATION, NMD, TEXT, VERSIONS
+from lsns.report.results import (
+    AUDIT,
+    CONFIG,
+    CONTINUATIONS,
+    LOCALIZATION,
+    NMD,
+    PAGE,
+    TEXT,
+    VERSIONS,
+)
 from lsns.report.text import describe_continuations, describe_localization
 from lsns.stimuli.contrast import Contrast
 from lsns.stimuli.networks import load_contrast
@@ -36,7 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 PACKAGES = ("lsns", "numpy", "scipy", "torch", "transformers", "tokenizers", "safetensors")
 CONTINUATIONS_TEXT = "continuations.txt"
-STUDY, PAGE = "study", "report.html"
+STUDY = "study"
 # Of a dose beside the mask: the published control, and the one that is alike in all but score.
 DOSE_CONTROLS = ("uniform", "magnitude")
 PAGE_PACKAGES = ("jinja2", "plotly")

@@ -118,6 +118,14 @@ def of_something_else(folder):
         (damage("localization.npz", b"PK"), "localization.npz holds no results"),
         (damage("study/study.json", b"{}"), "study.json has no summary"),
         (replace("audit.json", overlaps=[{"name": "x"}]), "'overlaps', row 0, has no 'units'"),
+        (
+            replace("audit.json", confounds=[{"measure": "x", "positive": "a", "negative": 1}]),
+            "audit.json is damaged: 'confounds', row 0: positive is 'a'",
+        ),
+        (
+            replace("audit.json", findings=[{"rule": "x", "level": 3, "sentence": "y"}]),
+            "'findings', row 0: level is 3",
+        ),
         (replace("audit.json", reliability=[1]), "'reliability' is not an object"),
         (replace("audit.json", reliability={"rows": 3}), "'reliability.rows' is not a list"),
         (replace("study/study.json", summary=[{"value": 1}]), "row 0, has no 'benchmark'"),

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,20 +122,21 @@ def _evaluate(
     batch_size: int | None,
     limit: int | None,
 ) -> Mapping[str, Any]:
-    from lm_eval import simple_evaluate  # type: ignore[import-not-found]
-    from lm_eval.models.huggingface import HFLM  # type: ignore[import-not-found]
-
     from lsns.evaluation.scoring import resolve_prefix
+
+    # Untyped: its decorators hide what its functions take.
+    lm_eval: Any = import_module("lm_eval")
+    models: Any = import_module("lm_eval.models.huggingface")
 
     front = resolve_prefix(model.tokenizer, prefix)
     options = {} if front.token_id is None else {"prefix_token_id": front.token_id}
     size = batch_size or BATCH_SIZE
     try:
         with model.evaluating():
-            wrapped = HFLM(
+            wrapped = models.HFLM(
                 pretrained=model.model, tokenizer=model.tokenizer, batch_size=size, **options
             )
-            results = simple_evaluate(
+            results = lm_eval.simple_evaluate(
                 wrapped, tasks=[name], limit=limit, task_manager=manager, bootstrap_iters=0,
                 log_samples=True, batch_size=size,
             )  # fmt: skip

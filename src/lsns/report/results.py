@@ -32,6 +32,7 @@ LOCALIZATION, NMD = "localization.npz", "localization-nmd.npz"
 AUDIT, CONTINUATIONS = "audit.json", "continuations.json"
 STUDIES = ("study/study.json", "study.json")
 CONFIG, VERSIONS, TEXT = "config.yaml", "versions.json", "localization.txt"
+PAGE = "report.html"
 MAPS = ("scores", "t_values", "adjusted_p_values", "magnitudes", "outliers")
 
 # What the rows of each list hold at least; a list may be missing or null.
@@ -55,6 +56,12 @@ _SUMMARY = (
     *("control", "seed", "mode", "mask", "units", "value", "low", "high"),
 )
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
+# What is no number in a row; and one list, which is checked by itself.
+_WORDS = {
+    *("split", "condition", "name", "rule", "level", "sentence", "benchmark", "target"),
+    *("control", "mode", "mask", "measure", "prompt", "text"),
+}
+_LIST = "conditions"
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +246,17 @@ def _check_rows(path: Path, name: str, rows: Any, keys: Sequence[str]) -> None:
         lacking = [key for key in keys if key not in row]
         if lacking:
             raise LsnsError(f"{path} is damaged: {name!r}, row {number}, has no {lacking[0]!r}")
+        wrong = [key for key in keys if not _is_of_its_kind(key, row[key])]
+        if wrong:
+            raise LsnsError(
+                f"{path} is damaged: {name!r}, row {number}: {wrong[0]} is {row[wrong[0]]!r}"[:200]
+            )
+
+
+def _is_of_its_kind(key: str, value: Any) -> bool:
+    if key == _LIST:
+        return True
+    return isinstance(value, str) if key in _WORDS else isinstance(value, (int, float, type(None)))
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:
