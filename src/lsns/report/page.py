@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -33,16 +34,19 @@ from lsns.report.page_text import (
     model_name,
     title_of_page,
 )
-from lsns.report.results import CONFIG, CONTINUATIONS, VERSIONS, Results, Row, read_results
+from lsns.report.results import CONFIG, CONTINUATIONS, PAGE, VERSIONS, Results, Row, read_results
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
-PAGE = "report.html"
 # Of study.json, what is data and not manifest.
 _STUDY_DATA = ("summary", "dissociation")
 # Characters of a text above which it stands in an area of its own that scrolls.
 LONG = 1200
+# Letters that are written from right to left, and the spaces between words of them.
+_LEFTWARD = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\U00010800-\U00010fff\U0001e800-\U0001efff]+"
+_LEFTWARD_WORDS = re.compile(rf"{_LEFTWARD}(?: +{_LEFTWARD})*")
 CALIBRATION = {
     "permutations": "shuffles of the labels",
     "alpha": "family-wise error rate",
@@ -135,6 +139,18 @@ def make_page(results: Results) -> str:
         versions=_versions(results),
         long=LONG,
     )
+
+
+def apart(text: str) -> Markup:
+    """A sentence with a text of others in it, as markup: words from right to left stay in place.
+
+    >>> apart("units of a<b" + chr(0x5D0) + " (float32)")
+    Markup('units of a&lt;b<bdi>א</bdi> (float32)')
+    """
+    from markupsafe import Markup, escape
+
+    escaped = str(escape(visible_text(text)))
+    return Markup(_LEFTWARD_WORDS.sub(r"<bdi>\g<0></bdi>", escaped))  # noqa: S704
 
 
 def json_in_html(content: Any) -> str:
@@ -277,6 +293,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["apart"] = apart
     environment.filters["short"] = lambda text: shorten(str(text), LONGEST_NAME)
     return environment
 

@@ -23,7 +23,7 @@ FIGURES: Mapping[str, tuple[str, Callable[[Results], PageFigure]]] = {
     "layers": ("Selectivity per layer", draw_layers),
     "scores": ("Score of every unit", draw_scores),
     "recurrence": ("Dimensions selected in many layers", draw_recurrence),
-    "outliers": ("Outlier dimensions", draw_outliers),
+    "outliers": ("Magnitude against t", draw_outliers),
     "reliability": ("Reliability on other items", draw_reliability),
     "profile": ("Response to held-out items", draw_profile),
     "methods": ("T-test against NMD, per layer", draw_methods),

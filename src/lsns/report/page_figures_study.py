@@ -26,6 +26,7 @@ from lsns.report.page_spec import (
     DASHES,
     INK,
     LONGEST_HOVER,
+    LONGEST_NAME,
     PageFigure,
     Spec,
     axis,
@@ -52,6 +53,8 @@ from lsns.report.results import Results, Row
 
 # Pixels of a lane, of the axes of a dose-response, and of what is above and below a panel.
 LANE, DOSE, HEAD, FOOT, END = 24, 250, 34, 84, 64
+# A further line of a panel's title; characters of a line, which a phone has room for.
+TITLE_LINE, TITLE_WIDTH = 18, 40
 # Characters of a name in a table, where it stands many times.
 LONGEST_CELL = 200
 
@@ -234,18 +237,19 @@ class _Panels:
         self.parts.append((title, height, x, y, shapes))
 
     def spec(self) -> Spec:
-        total = sum(HEAD + FOOT + part[1] for part in self.parts) - FOOT
+        total = sum(_head(part[0]) + FOOT + part[1] for part in self.parts) - FOOT
         options: Spec = {"annotations": [], "shapes": []}
         top = total
         for place, (title, height, x, y, shapes) in enumerate(self.parts):
             suffix = str(place + 1) if place else ""
-            upper, lower = (top - HEAD) / total, (top - HEAD - height) / total
+            head = _head(title)
+            upper, lower = (top - head) / total, (top - head - height) / total
             options[f"xaxis{suffix}"] = {**x, "anchor": f"y{suffix}"}
             domain = [max(lower, 0.0), upper]
             options[f"yaxis{suffix}"] = {**y, "anchor": f"x{suffix}", "domain": domain}
             options["annotations"].append(_heading(title, upper))
             options["shapes"] += [_on_axes(shape, suffix) for shape in shapes]
-            top -= HEAD + FOOT + height
+            top -= head + FOOT + height
         # The foot of the last panel is the margin.
         shown = layout(total + END + 12, **options)
         return {"data": self.data, "layout": {**shown, "margin": {**shown["margin"], "b": END}}}
@@ -256,9 +260,20 @@ def _on_axes(shape: Spec, suffix: str) -> Spec:
     return {**shape, **{end: name[0] + suffix + name[1:] for end, name in names.items()}}
 
 
+def _head(title: str) -> float:
+    """The height of a title."""
+    return HEAD + TITLE_LINE * title.count("<br>")
+
+
 def _heading(title: str, y: float) -> Spec:
     place = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": y}
-    return {**place, "yanchor": "bottom", "text": f"<b>{title}</b>", "showarrow": False}
+    return {
+        **place,
+        "yanchor": "bottom",
+        "align": "left",
+        "text": f"<b>{title}</b>",
+        "showarrow": False,
+    }
 
 
 def _effect_lanes(found: Sequence[Lesion], scale: float) -> tuple[list[Spec], dict[float, str]]:
@@ -270,7 +285,7 @@ def _effect_lanes(found: Sequence[Lesion], scale: float) -> tuple[list[Spec], di
     for item in found:
         row = item.row
         mode = f", {row['mode']}" if modes > 1 else ""
-        names[top] = f"<b>{axis_name(row['target'] + mode)}</b>"
+        names[top] = f"<b>{axis_name(row['target'] + mode, lines=2)}</b>"
         for lane, (kind, controls) in enumerate(item.controls.items(), start=1):
             names[top + lane] = axis_name(control_look(kind).words)
             traces += _dots(kind, controls, top + lane, scale)
@@ -437,7 +452,8 @@ def _panel_title(rows: Sequence[Row]) -> str:
     first = rows[0]
     unit = "windows" if first["measure"] == "perplexity" else "items"
     number_of = f", {first['items']} {unit}" if "items" in first else ""
-    return axis_name(first["benchmark"], 60).replace("<br>", " ") + number_of
+    name = shorten(first["benchmark"], LONGEST_NAME - len(number_of))
+    return axis_name(name + number_of, TITLE_WIDTH)
 
 
 def _kind_words(kind: str) -> str:

@@ -308,6 +308,8 @@ def outliers_spec(
         ticktext=[f"{tick:g}" for tick in ticks],
     )
     shown = layout(440, xaxis=magnitude, yaxis=axis("Welch's t"), shapes=[line])
+    # The dots of the other units are too small to be seen there.
+    shown["legend"]["itemsizing"] = "constant"
     return {"data": traces, "layout": shown}
 
 
@@ -324,7 +326,7 @@ def draw_outliers(results: Results) -> PageFigure:
         some += f"; of selected units and outliers at most {MOST_MARKED} of each kind"
     return PageFigure(
         "outliers",
-        "Outlier dimensions",
+        "Magnitude against t",
         f"Every unit's mean |activation|, in medians of its layer, against its t. An outlier has "
         f"more than {threshold:g} medians (dashed line). {rest} units are neither selected nor "
         f"outliers{some}.",

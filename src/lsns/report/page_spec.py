@@ -130,13 +130,14 @@ def hover_text(text: str) -> str:
     return _lines(shorten(text, LONGEST_HOVER), HOVER_LINE)
 
 
-def axis_name(text: str, width: int = NAME_LINE) -> str:
-    """The same in lines short enough to stand beside axes."""
-    return _lines(shorten(text, LONGEST_NAME), width)
+def axis_name(text: str, width: int = NAME_LINE, lines: int | None = None) -> str:
+    """The same in lines short enough to stand beside axes; in at most so many."""
+    return _lines(shorten(text, LONGEST_NAME), width, lines)
 
 
-def _lines(text: str, width: int) -> str:
-    return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(text, width))
+def _lines(text: str, width: int, lines: int | None = None) -> str:
+    wrapped = textwrap.wrap(text, width, max_lines=lines, placeholder="…")
+    return "<br>".join(html.escape(line, quote=False) for line in wrapped)
 
 
 def typed(values: Array, dtype: str = "f4") -> dict[str, str]:

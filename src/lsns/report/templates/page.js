@@ -6,8 +6,12 @@
   const touch = window.matchMedia("(pointer: coarse)");
   const button = document.getElementById("theme");
   // No bar of buttons over the plot: those below it can be reached by keyboard.
-  const config = { responsive: true, displaylogo: false, displayModeBar: false };
+  // No tips either: they are outside of all landmarks, and pale.
+  const config = {
+    responsive: true, displaylogo: false, displayModeBar: false, showTips: false,
+  };
   const narrow = 560;
+  const wasNarrow = new Map();
   let printing = false;
   let turns = 0;
 
@@ -29,6 +33,8 @@
     return Object.hasOwn(dark, base) ? dark[base] + value.slice(7) : value;
   };
 
+  const isNarrow = (kind) => plotOf(kind).clientWidth < narrow;
+
   const draw = (kind) => {
     const plot = plotOf(kind);
     const { data, layout } = copied(figures[kind], "");
@@ -36,9 +42,14 @@
     plot.style.height = `${layout.height}px`;
     // With a finger, a drag scrolls the page.
     if (touch.matches) layout.dragmode = false;
-    if (plot.clientWidth < narrow) {
+    wasNarrow.set(kind, isNarrow(kind));
+    if (isNarrow(kind)) {
       layout.font.size = 12;
       layout.margin.l = 8;
+      // A panel's title has the room above the names beside it, too.
+      for (const note of layout.annotations ?? []) {
+        if (note.xref === "paper") [note.x, note.xanchor] = [1, "right"];
+      }
     }
     return Plotly.react(plot, data, layout, config);
   };
@@ -61,6 +72,9 @@
   });
   system.addEventListener("change", () => {
     if (root.dataset.theme === "auto") drawAll();
+  });
+  window.addEventListener("resize", () => {
+    if ([...wasNarrow].some(([kind, before]) => isNarrow(kind) !== before)) drawAll();
   });
   for (const [event, state] of [["beforeprint", true], ["afterprint", false]]) {
     window.addEventListener(event, () => {
