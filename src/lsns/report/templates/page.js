@@ -6,12 +6,15 @@
   const touch = window.matchMedia("(pointer: coarse)");
   const button = document.getElementById("theme");
   // No bar of buttons over the plot: those below it can be reached by keyboard.
-  // No tips either: they are outside of all landmarks, and pale.
+  // No tips either: they are outside of all landmarks, and pale. Not responsive: from a narrow
+  // window to a wide one, plotly leaves the legend where it was.
   const config = {
-    responsive: true, displaylogo: false, displayModeBar: false, showTips: false,
+    responsive: false, displaylogo: false, displayModeBar: false, showTips: false,
   };
+  // In pixels: what is a narrow plot, and what is as wide as paper of any usual size.
   const narrow = 560;
-  const wasNarrow = new Map();
+  const paper = 680;
+  const widths = new Map();
   let printing = false;
   let turns = 0;
 
@@ -33,17 +36,16 @@
     return Object.hasOwn(dark, base) ? dark[base] + value.slice(7) : value;
   };
 
-  const isNarrow = (kind) => plotOf(kind).clientWidth < narrow;
-
   const draw = (kind) => {
     const plot = plotOf(kind);
     const { data, layout } = copied(figures[kind], "");
-    // When the width changes, plotly takes the height of the element.
+    layout.width = printing ? Math.min(plot.clientWidth, paper) : plot.clientWidth;
+    // For what is not drawn yet, the room is kept.
     plot.style.height = `${layout.height}px`;
     // With a finger, a drag scrolls the page.
     if (touch.matches) layout.dragmode = false;
-    wasNarrow.set(kind, isNarrow(kind));
-    if (isNarrow(kind)) {
+    widths.set(kind, layout.width);
+    if (layout.width < narrow) {
       layout.font.size = 12;
       layout.margin.l = 8;
       // A panel's title has the room above the names beside it, too.
@@ -73,14 +75,18 @@
   system.addEventListener("change", () => {
     if (root.dataset.theme === "auto") drawAll();
   });
+  let waiting = 0;
   window.addEventListener("resize", () => {
-    if ([...wasNarrow].some(([kind, before]) => isNarrow(kind) !== before)) drawAll();
+    // A phone tells of every change of its height: what is zoomed stays so.
+    if ([...widths].every(([kind, width]) => plotOf(kind).clientWidth === width)) return;
+    clearTimeout(waiting);
+    delete root.dataset.drawn;
+    waiting = setTimeout(drawAll, 100);
   });
   for (const [event, state] of [["beforeprint", true], ["afterprint", false]]) {
     window.addEventListener(event, () => {
-      const before = isDark();
       printing = state;
-      if (isDark() !== before) drawAll();
+      drawAll();
     });
   }
 
