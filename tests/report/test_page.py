@@ -30,7 +30,15 @@ from lsns.report.page_figures_units import (
     scores_spec,
     thinned,
 )
-from lsns.report.page_spec import DARK, Absent, PageFigure, hover_text, shorten, visible_text
+from lsns.report.page_spec import (
+    DARK,
+    Absent,
+    PageFigure,
+    hover_text,
+    shorten,
+    shorten_middle,
+    visible_text,
+)
 from lsns.report.page_tables import interval, number, p_text, probability
 from lsns.report.results import ScoredUnits, read_results
 
@@ -522,6 +530,16 @@ def test_long_text_has_an_area_of_its_own(results):
 )
 def test_visible_text(text, shown):
     assert visible_text(text) == shown
+
+
+def test_parts_of_a_mask_with_a_long_name_are_told_apart():
+    for length in (20, 21, 36):
+        long = [shorten_middle("w" * 200 + end, length) for end in ("@1 outliers", "@1 rest")]
+        assert [len(name) for name in long] == [length] * 2
+        assert [name.endswith(end) for name, end in zip(long, ("outliers", "rest"), strict=True)]
+    assert shorten_middle("language@1 rest", 36) == "language@1 rest"
+    # What is not seen is written out before anything is left out.
+    assert "\u202e" not in shorten_middle("a" * 50 + "\u202e" + "rest", 20)
 
 
 def test_shortened_text():

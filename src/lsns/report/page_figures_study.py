@@ -37,6 +37,7 @@ from lsns.report.page_spec import (
     marker_of,
     named_axis,
     shorten,
+    shorten_middle,
 )
 from lsns.report.page_tables import (
     NOTHING,
@@ -57,6 +58,8 @@ LANE, DOSE, HEAD, FOOT, END = 24, 250, 34, 84, 64
 TITLE_LINE, TITLE_WIDTH = 18, 40
 # Characters of a name in a table, where it stands many times.
 LONGEST_CELL = 200
+# Two lines beside the axes, where words are not broken.
+LONGEST_TARGET = 36
 
 
 def effects_spec(rows: Sequence[Row]) -> Spec:
@@ -179,7 +182,13 @@ def dissociation_table(results: Results) -> Table | None:
         kind = _closest(row)
         p_value = probability(row.get(f"{kind}_p"))
         found.append(
-            [shorten(row["target"], LONGEST_CELL), row["mode"], *sides, _kind_words(kind), p_value]
+            [
+                shorten_middle(row["target"], LONGEST_CELL),
+                row["mode"],
+                *sides,
+                _kind_words(kind),
+                p_value,
+            ]
         )
     heads = ("Lesion", "Mode", "Language (points)", "95% language", "Other (points)", "95% other",
              "Gap (points)", "95% gap", "Closest controls", "p of gap")  # fmt: skip
@@ -285,7 +294,8 @@ def _effect_lanes(found: Sequence[Lesion], scale: float) -> tuple[list[Spec], di
     for item in found:
         row = item.row
         mode = f", {row['mode']}" if modes > 1 else ""
-        names[top] = f"<b>{axis_name(row['target'] + mode, lines=2)}</b>"
+        name = shorten_middle(row["target"] + mode, LONGEST_TARGET)
+        names[top] = f"<b>{axis_name(name, lines=2)}</b>"
         for lane, (kind, controls) in enumerate(item.controls.items(), start=1):
             names[top + lane] = axis_name(control_look(kind).words)
             traces += _dots(kind, controls, top + lane, scale)
@@ -413,7 +423,7 @@ def _lesion_cells(item: Lesion, scaled: tuple[float, str]) -> list[list[Cell]]:
     scale, row = scaled[0], item.row
     form, unit = _form(row), unit_of(row)
     middle, low, high = _changes(row, scale)
-    names = [shorten(row[key], LONGEST_CELL) for key in ("benchmark", "target")]
+    names = [shorten(row["benchmark"], LONGEST_CELL), shorten_middle(row["target"], LONGEST_CELL)]
     first: list[Cell] = [*names, "lesion", count(row["units"])]
     outliers = count(row.get("outlier_units"))
     value, ends = number(row["value"], form), interval(low.value, high.value, "+.2f")

@@ -125,6 +125,19 @@ def shorten(text: str, length: int) -> str:
     return line if whole else line[: length - 1].rstrip() + "…"
 
 
+def shorten_middle(text: str, length: int) -> str:
+    """The same for names that differ at their ends, as those of a mask's parts do.
+
+    >>> shorten_middle("a very long name of stimuli@1 outliers", 26)
+    'a very long…li@1 outliers'
+    """
+    line = " ".join(visible_text(text).split())
+    if len(line) <= length:
+        return line
+    end = length // 2
+    return f"{line[: length - end - 1].rstrip()}…{line[-end:].lstrip()}"
+
+
 def hover_text(text: str) -> str:
     """A model's, a file's or a user's text for plotly, whose labels know tags and entities."""
     return _lines(shorten(text, LONGEST_HOVER), HOVER_LINE)
