@@ -39,6 +39,7 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/second_run.py
 	$(BIN)/python benchmarks/lesion.py
+	$(BIN)/python benchmarks/scoring.py --pairs src/lsns/evaluation/data/minimal_pairs.jsonl --limit 10
 
 clean:
 	rm -rf $(VENV) cache site results
