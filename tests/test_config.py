@@ -30,7 +30,7 @@ from lsns.experiment import resolve, run_experiment
 from lsns.models.factory import ModelRequest
 from tests.conftest import REPOSITORY
 from tests.test_imports import imported_by
-from tests.tiny import make_model
+from tests.tiny import write_inputs
 
 DOCS = REPOSITORY / "docs" / "configuration.md"
 GUIDES = """\
@@ -292,11 +292,7 @@ def test_reading_needs_nothing_heavy(tmp_path):
 def here(tmp_path, monkeypatch) -> Path:
     """A tiny model, stimuli and a configuration in the current folder."""
     monkeypatch.chdir(tmp_path)
-    tiny = make_model()
-    tiny.model.save_pretrained("tiny")
-    tiny.tokenizer.save_pretrained("tiny")
-    rows = [f"the cat number {i} sat down,positive\n{i} + {i} =,negative" for i in range(6)]
-    Path("mine.csv").write_text("\n".join(["text,condition", *rows]))
+    write_inputs(tmp_path, 6)
     Path("my.yaml").write_text(
         "model: {name: tiny, device: cpu}\nstimuli: mine.csv\nanalysis: {percentage: 10}\n"
         "output_dir: out\ncache_dir: kept\n"

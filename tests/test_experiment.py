@@ -22,7 +22,7 @@ from lsns.config import (
 from lsns.experiment import run_experiment
 from lsns.models.factory import SharedRequest
 from lsns.report.results import read_results
-from tests.tiny import make_model
+from tests.tiny import write_inputs
 
 UNITS = 9
 KEPT = ("config.yaml", "versions.json", "localization.txt", "localization.npz")
@@ -54,11 +54,7 @@ def make_config(**changes) -> ExperimentConfig:
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    tiny = make_model()
-    tiny.model.save_pretrained("tiny")
-    tiny.tokenizer.save_pretrained("tiny")
-    rows = [f"the cat number {i} sat down,positive\n{i} + {i} =,negative" for i in range(12)]
-    Path("mine.csv").write_text("\n".join(["text,condition", *rows]))
+    write_inputs(tmp_path, 12)
     pairs = [
         {"sentence_good": f"the cat {i} sat", "sentence_bad": f"the sat {i} cat"} for i in range(4)
     ]

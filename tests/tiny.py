@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 TEXTS = [
@@ -57,3 +58,12 @@ def make_model(seed: int = 0, **changes: Any) -> Any:
     from lsns.models.huggingface import HuggingFaceModel
 
     return HuggingFaceModel.wrap(make_module(seed, **changes), make_tokenizer(), name="tiny")
+
+
+def write_inputs(folder: Path, n_items: int) -> None:
+    """A tiny model's folder, `tiny`, and stimuli of two kinds, `mine.csv`, as a user has them."""
+    made = make_model()
+    made.model.save_pretrained(folder / "tiny")
+    made.tokenizer.save_pretrained(folder / "tiny")
+    rows = [f"the cat number {i} sat down,positive\n{i} + {i} =,negative" for i in range(n_items)]
+    (folder / "mine.csv").write_text("\n".join(["text,condition", *rows]))
