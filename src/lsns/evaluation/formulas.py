@@ -1,10 +1,4 @@
-"""The formulas of SyntaxGym predictions: a parser, and what a formula says of an item.
-
-    truth   := side (("&" | "|") side)*              from left to right, both alike
-    side    := sum (("<" | ">" | "=") sum)?
-    sum     := atom (("+" | "-") atom)*              from left to right
-    atom    := number | "(" region ";%" condition "%)" | "(" truth ")" | "[" truth "]"
-    region  := digits | "*"
+"""The formulas of SyntaxGym predictions: a grammar, and what a formula says of an item.
 
 Precedence and the tolerance of `=` are those of the published evaluator (cpllab/syntaxgym-core,
 `prediction.py`, and its copy in brain-score/language). It reads a chain `a < b < c` as `a < b`;
@@ -13,29 +7,47 @@ here it is an error.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from lsns.errors import LsnsError
 
 RELATIVE_TOLERANCE = 1e-5
 ABSOLUTE_TOLERANCE = 1e-3
-MOST_NESTED = 100
+# Those of the published suites have at most 200.
+MOST_CHARACTERS = 100_000
 
-_TOKEN = re.compile(
-    r"\s*(?:\(\s*(?P<region>\d+|\*)\s*;\s*%(?P<condition>[^%()]+)%\s*\)"
-    r"|(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
-    r"|(?P<sign>[-+<>=&|()\[\]]))"
-)
-_CLOSES = {"(": ")", "[": "]"}
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number, written out."""
-
-    value: float
+# Truths and numbers are told apart by the grammar; chains are read from left to right.
+GRAMMAR = r"""
+?truth: side | truth JOIN side               -> operation
+?side: sum ORDER sum                         -> operation
+     | "(" truth ")" | "[" truth "]"
+?sum: atom | sum SUM atom                    -> operation
+?atom: NUMBER -> number | SUM NUMBER         -> number
+     | REGION                                -> region
+     | "(" sum ")" | "[" sum "]"
+JOIN: "&" | "|"
+ORDER: "<" | ">" | "="
+SUM: "+" | "-"
+NUMBER: /[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?/
+REGION.2: /\(\s*([0-9]{1,9}|\*)\s*;\s*%[^%()]+%\s*\)/
+%ignore /\s+/
+"""
+_WORDS = {
+    "NUMBER": "a number",
+    "REGION": "(region;%condition%)",
+    "JOIN": "& or |",
+    "ORDER": "<, > or =",
+    "SUM": "+ or -",
+    "LPAR": "(",
+    "LSQB": "[",
+    "RPAR": ")",
+    "RSQB": "]",
+    "$END": "the end",
+}
 
 
 @dataclass(frozen=True)
@@ -46,24 +58,9 @@ class Region:
     condition: str
 
 
-@dataclass(frozen=True)
-class Operation:
-    """Two parts and what joins them: `+ -` numbers, `< > =` numbers to a truth, `& |` truths."""
-
-    sign: str
-    left: Formula
-    right: Formula
-
-
-Formula = Number | Region | Operation
-
-
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    place: int
-    value: Formula | None = None
+# Numbers and regions, each sign behind what it joins (`1 < 2` is 1, 2, "<"): however long or
+# nested a formula is, nothing recurs.
+Formula = tuple[float | Region | str, ...]
 
 
 def parse(text: str, *, name: str = "formula") -> Formula:
@@ -74,9 +71,24 @@ def parse(text: str, *, name: str = "formula") -> Formula:
         name: what it is called in an error.
 
     Raises:
-        LsnsError: it does not follow the grammar, with the place, from 1, where it does not.
+        LsnsError: it does not follow the grammar, with the place, from 1, where it does not; or
+            it is too long, or a number in it too large.
     """
-    return _Parser(text, name).parse()
+    if len(text) > MOST_CHARACTERS:
+        raise LsnsError(
+            f"{name} has {len(text):,} characters, from {text[:40]!r} on; "
+            f"a formula has at most {MOST_CHARACTERS:,}"
+        )
+    parser = _parser()
+    from lark import UnexpectedInput
+
+    try:
+        formula = tuple(parser.parse(text))
+    except UnexpectedInput as error:
+        raise LsnsError(f"{name}, {_problem(error, text)}") from None
+    if not all(math.isfinite(part) for part in formula if isinstance(part, float)):
+        raise LsnsError(f"{name}, {text[:120]!r}: a number is too large")
+    return formula
 
 
 def evaluate(formula: Formula, surprisals: Mapping[tuple[str, int], float]) -> bool:
@@ -89,25 +101,23 @@ def evaluate(formula: Formula, surprisals: Mapping[tuple[str, int], float]) -> b
     Raises:
         KeyError: a region or condition that is not in `surprisals`.
     """
-    return bool(_value(formula, surprisals))
+    values: list[Any] = []
+    for part in formula:
+        if isinstance(part, str):
+            right, left = values.pop(), values.pop()
+            values.append(_joined(part, left, right))
+        else:
+            values.append(_region(part, surprisals) if isinstance(part, Region) else part)
+    return bool(values[0])
 
 
-def regions_of(formula: Formula) -> Iterator[Region]:
+def regions_of(formula: Formula) -> list[Region]:
     """The regions that a formula refers to, from left to right."""
-    if isinstance(formula, Region):
-        yield formula
-    elif isinstance(formula, Operation):
-        yield from regions_of(formula.left)
-        yield from regions_of(formula.right)
+    return [part for part in formula if isinstance(part, Region)]
 
 
-def _value(formula: Formula, surprisals: Mapping[tuple[str, int], float]) -> float | bool:
-    if isinstance(formula, Number):
-        return formula.value
-    if isinstance(formula, Region):
-        return _region(formula, surprisals)
-    left, right = _value(formula.left, surprisals), _value(formula.right, surprisals)
-    match formula.sign:
+def _joined(sign: str, left: Any, right: Any) -> float | bool:
+    match sign:
         case "+":
             return left + right
         case "-":
@@ -117,9 +127,9 @@ def _value(formula: Formula, surprisals: Mapping[tuple[str, int], float]) -> flo
         case ">":
             return left > right
         case "&":
-            return bool(left and right)
+            return left and right
         case "|":
-            return bool(left or right)
+            return left or right
         case _:
             return abs(left - right) <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * abs(right)
 
@@ -133,117 +143,44 @@ def _region(region: Region, surprisals: Mapping[tuple[str, int], float]) -> floa
     return sum(values)
 
 
-class _Parser:
-    """Recursive descent: a method per rule of the grammar."""
+@cache
+def _parser() -> Any:
+    """Parser of the grammar, which makes lists of a formula's parts, without recursion."""
+    try:
+        import lark
+    except ImportError:
+        raise LsnsError(
+            "SyntaxGym's formulas need the parser lark: pip install 'lsns[evaluation]'"
+        ) from None
 
-    def __init__(self, text: str, name: str) -> None:
-        self.text, self.name = text, name
-        self.tokens = list(self._split())
-        self.next, self.depth = 0, 0
+    class Parts(lark.Transformer[Any, Any]):
+        """A list for each rule; the left one of an operation is made longer."""
 
-    def parse(self) -> Formula:
-        formula = self.truth()
-        if self.token.kind != "end":
-            raise self.error(f"expected an operator, found {self.token.text!r}")
-        if not _is_truth(formula):
-            self.next = 0
-            raise self.error("this is a number; a prediction compares, with <, > or =")
-        return formula
+        def number(self, tokens: list[Any]) -> list[Any]:
+            return [float("".join(tokens))]
 
-    def truth(self) -> Formula:
-        left = self.side()
-        while (sign := self.token).text in ("&", "|"):
-            left = self.join(left, sign, self.side, truths=True)
-        return left
+        def region(self, tokens: list[Any]) -> list[Any]:
+            number, _, condition = tokens[0][1:-1].partition(";")
+            asked = None if number.strip() == "*" else int(number)
+            return [Region(asked, condition.strip()[1:-1].strip())]
 
-    def side(self) -> Formula:
-        left = self.sum()
-        if (sign := self.token).text in ("<", ">", "="):
-            left = self.join(left, sign, self.sum, truths=False)
-            if self.token.text in ("<", ">", "="):
-                raise self.error("comparisons cannot be chained; join them with &")
-        return left
+        def operation(self, parts: list[Any]) -> list[Any]:
+            left, sign, right = parts
+            left += [*right, str(sign)]
+            return left
 
-    def sum(self) -> Formula:
-        left = self.atom()
-        while (sign := self.token).text in ("+", "-"):
-            left = self.join(left, sign, self.atom, truths=False)
-        return left
-
-    def atom(self) -> Formula:
-        token = self.token
-        if token.value is not None:
-            self.next += 1
-            return token.value
-        if token.text in _CLOSES:
-            return self.enclosed(token)
-        if token.text in ("+", "-") and isinstance(self.tokens[self.next + 1].value, Number):
-            return self.signed()
-        found = repr(token.text) if token.text else "the end"
-        raise self.error(f"expected a number, (region;%condition%) or a parenthesis, found {found}")
-
-    def enclosed(self, opening: _Token) -> Formula:
-        if self.depth == MOST_NESTED:
-            raise self.error(f"more than {MOST_NESTED} parentheses in one another")
-        self.next, self.depth = self.next + 1, self.depth + 1
-        inside = self.truth()
-        if self.token.text != _CLOSES[opening.text]:
-            raise self.error(
-                f"expected {_CLOSES[opening.text]!r} for the {opening.text!r} "
-                f"at {opening.place + 1}"
-            )
-        self.next, self.depth = self.next + 1, self.depth - 1
-        return inside
-
-    def signed(self) -> Formula:
-        sign, number = self.tokens[self.next : self.next + 2]
-        self.next += 2
-        value = number.value.value if isinstance(number.value, Number) else 0.0
-        return Number(-value if sign.text == "-" else value)
-
-    def join(
-        self, left: Formula, sign: _Token, rule: Callable[[], Formula], *, truths: bool
-    ) -> Formula:
-        place = self.next
-        self.next += 1
-        joined = Operation(sign.text, left, rule())
-        if _is_truth(joined.left) != truths or _is_truth(joined.right) != truths:
-            self.next = place
-            kind = "comparisons" if truths else "numbers"
-            raise self.error(f"{sign.text!r} needs {kind} on both sides")
-        return joined
-
-    @property
-    def token(self) -> _Token:
-        return self.tokens[self.next]
-
-    def error(self, what: str) -> LsnsError:
-        return self.error_at(self.token.place, what)
-
-    def error_at(self, place: int, what: str) -> LsnsError:
-        return LsnsError(f"{self.name}, place {place + 1} of {self.text[:120]!r}: {what}")
-
-    def _split(self) -> Iterator[_Token]:
-        place, end = 0, len(self.text.rstrip())
-        while place < end:
-            found = _TOKEN.match(self.text, place)
-            start = place + len(self.text[place:]) - len(self.text[place:].lstrip())
-            if found is None:
-                raise self.error_at(start, f"{self.text[start]!r} is no part of a formula")
-            yield _token(found, start)
-            place = found.end()
-        yield _Token("end", "", end)
+    return lark.Lark(GRAMMAR, start="truth", parser="lalr", transformer=Parts())
 
 
-def _token(found: re.Match[str], place: int) -> _Token:
-    text = found[0].strip()
-    if found["region"] is not None:
-        number = None if found["region"] == "*" else int(found["region"])
-        return _Token("region", text, place, Region(number, found["condition"].strip()))
-    if found["number"] is not None:
-        return _Token("number", text, place, Number(float(text)))
-    return _Token("sign", text, place)
-
-
-def _is_truth(formula: Formula) -> bool:
-    return isinstance(formula, Operation) and formula.sign in "<>=&|"
+def _problem(error: Any, text: str) -> str:
+    """Where a text is no formula, and what is."""
+    found: Any = getattr(error, "token", None)
+    end = found is not None and found.type == "$END"
+    place = len(text.rstrip()) if end else error.pos_in_stream
+    where = f"place {place + 1} of {text[:120]!r}"
+    if found is None:
+        return f"{where}: {text[place]!r} is no part of a formula"
+    expected = [word for name, word in _WORDS.items() if name in error.accepts]
+    return (
+        f"{where}: expected {', '.join(expected)}; found {'the end' if end else repr(str(found))}"
+    )
