@@ -153,6 +153,100 @@ def test_only_missing_chunks_are_computed(tiny_model, monkeypatch):
     assert done.all()
 
 
+@pytest.mark.parametrize(
+    ("size", "passes"), [(7, [7] * 68 + [4]), (96, [96] * 5), (150, [150] * 3 + [30]), (480, [480])]
+)
+def test_a_batch_size_is_the_rows_of_a_forward_pass(tiny_model, size, passes):
+    seen = []
+    handle = tiny_model.blocks[0].register_forward_hook(
+        lambda _module, _given, output: seen.append(len(output))
+    )
+    texts = [f"the cat {a} sat on {b}" for a in range(20) for b in range(24)]
+    lsns.extract(tiny_model, texts, batch_size=size)
+    handle.remove()
+    assert seen == passes
+
+
+@pytest.mark.slow
+def test_the_bundled_models_mask_is_the_same_at_any_batch_size(bundled, tmp_path):
+    found = {
+        size: lsns.localize(
+            bundled, "language", percentage=1, batch_size=size, cache_dir=tmp_path / str(size)
+        )
+        for size in (None, 7, 96, 480)
+    }
+    expected = found[None]
+    for other in found.values():
+        assert (other.mask.units == expected.mask.units).all()
+        np.testing.assert_allclose(other.scores, expected.scores, rtol=1e-3, atol=1e-3)
+
+
+def test_a_run_goes_on_where_it_was_with_another_batch_size(tiny_model):
+    tokens = tokenize(tiny_model.tokenizer, [f"the cat {number}" for number in range(300)])
+    whole = lsns.extract(tiny_model, [f"the cat {number}" for number in range(300)])
+    rows, done = np.zeros_like(whole), np.zeros(300, dtype=np.uint8)
+
+    def stop(_number: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_rows(
+            tiny_model, tokens, rows, done, pooling="last-token", batch_size=150, advance=stop
+        )
+    assert done.sum() == 96, "a chunk, whatever the batch"
+    told: list[int] = []
+    fill_rows(
+        tiny_model, tokens, rows, done, pooling="last-token", batch_size=480, advance=told.append
+    )
+    assert told == [96, 96, 12]
+    np.testing.assert_allclose(rows, whole, rtol=1e-4, atol=1e-6)
+
+
+def small_context(kind: str, length: int):
+    """A model that reads so many tokens, at places that it has learned or by rotation."""
+    from transformers import AutoModelForCausalLM, GPT2Config, OPTConfig
+
+    if kind == "llama":
+        return make_model(max_position_embeddings=length)
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 300}
+    sizes |= {"hidden_size": 16, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    config = {
+        "gpt2": lambda: GPT2Config(**sizes, n_positions=length),
+        "opt": lambda: OPTConfig(
+            **sizes, ffn_dim=16, word_embed_proj_dim=16, max_position_embeddings=length
+        ),
+    }[kind]()
+    module = AutoModelForCausalLM.from_config(config).eval()
+    return lsns.HuggingFaceModel.wrap(module, make_tokenizer(), name=kind)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "opt"])
+def test_a_model_that_reads_four_tokens(kind, tmp_path):
+    model = small_context(kind, 4)
+    with pytest.raises(lsns.LsnsError, match="has 12 tokens, and the model reads at most 4"):
+        lsns.localize(model, "language", percentage=10, cache_dir=tmp_path)
+    found = lsns.localize(model, "language", percentage=10, max_tokens=4, cache_dir=tmp_path)
+    assert found.mask.count > 0
+    with pytest.raises(lsns.LsnsError, match="more than the model reads, 4; use a shorter prompt"):
+        model.generate("the cat", max_new_tokens=5)
+    model.generate("the", max_new_tokens=2)
+
+
+def test_a_tokenizer_that_knows_more_than_the_model(tmp_path):
+    model = make_model(vocab_size=270)
+    known = "xyz"
+    assert max(model.tokenizer(known)["input_ids"]) < 270
+    assert lsns.extract(model, [known]).shape == (1, 3, 16)
+    assert model.generate(known, max_new_tokens=1) is not None
+    message = r"the token 'Ġc' of id 2\d\d, and the model has embeddings for 270 tokens"
+    with pytest.raises(lsns.LsnsError, match=f"text 2 has {message}"):
+        lsns.extract(model, [known, "the cat"])
+    with pytest.raises(lsns.LsnsError, match=f"the prompt has {message}"):
+        model.generate("the cat")
+    with pytest.raises(lsns.LsnsError, match="has embeddings for 270 tokens"):
+        lsns.localize(model, "language", percentage=10, cache_dir=tmp_path)
+
+
 def test_a_text_without_tokens_is_named(tiny_model):
     with pytest.raises(lsns.LsnsError, match=r"text 2 of 2 \(''\) has no tokens"):
         lsns.extract(tiny_model, ["the cat", ""])

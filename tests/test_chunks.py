@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsns.chunks import CHUNK_ITEMS, map_chunks, plan_chunks, split_batches
+from lsns.chunks import CHUNK_ITEMS, fitting, map_chunks, plan_chunks
 
 modest = settings(max_examples=80, deadline=None)
 # Few ids and short texts: many are equal, many are of equal length.
@@ -48,52 +48,64 @@ def test_the_size_of_a_chunk_is_fixed() -> None:
     assert lengths == [CHUNK_ITEMS, CHUNK_ITEMS, 1]
 
 
-@modest
-@given(texts.filter(bool), sizes, st.none() | sizes, st.integers(1, 40))
-def test_batches_partition_their_chunk(tokens, size, batch_size, budget) -> None:
-    for chunk in plan_chunks(tokens, size=size):
-        batches = split_batches(chunk, tokens, batch_size=batch_size, budget=budget)
-        assert [index for batch in batches for index in batch] == list(chunk)
-        assert all(batches)
+def batches_of(chunks, *, batch_size, usual=len):
+    """The batches, and what is told of each chunk."""
+    batches = []
+
+    def function(batch):
+        batches.append(batch)
+        return [f"text {index}" for index in batch]
+
+    results = list(map_chunks(function, chunks, batch_size=batch_size, usual=usual))
+    assert results == [(chunk, [f"text {index}" for index in chunk]) for chunk in chunks]
+    return batches
 
 
 @modest
-@given(texts.filter(bool), sizes)
-def test_a_batch_size_is_respected_whatever_the_budget(tokens, batch_size) -> None:
-    (chunk,) = plan_chunks(tokens, size=len(tokens))
-    batches = split_batches(chunk, tokens, batch_size=batch_size, budget=1)
+@given(texts, sizes, sizes)
+def test_a_batch_size_is_what_it_says_over_chunks_and_within_them(tokens, size, batch_size) -> None:
+    chunks = plan_chunks(tokens, size=size)
+    batches = batches_of(chunks, batch_size=batch_size)
+    assert [i for batch in batches for i in batch] == [i for chunk in chunks for i in chunk]
     assert all(len(batch) == batch_size for batch in batches[:-1])
-    assert len(batches[-1]) <= batch_size
+    assert all(1 <= len(batch) <= batch_size for batch in batches)
 
 
 @modest
-@given(texts.filter(bool), st.integers(1, 40))
-def test_without_a_batch_size_padded_tokens_stay_in_the_budget(tokens, budget) -> None:
-    (chunk,) = plan_chunks(tokens, size=len(tokens))
-    batches = split_batches(chunk, tokens, batch_size=None, budget=budget)
-    widest = max(map(len, tokens))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * widest <= budget
-    # And no batch could have taken one more.
-    assert all((len(batch) + 1) * widest > budget for batch in batches[:-1])
+@given(texts.filter(bool), sizes, st.integers(1, 40))
+def test_without_a_batch_size_padded_tokens_stay_in_the_budget(tokens, size, budget) -> None:
+    chunks = plan_chunks(tokens, size=size)
+    batches = batches_of(
+        chunks, batch_size=None, usual=lambda chunk: fitting(chunk, tokens, budget)
+    )
+    assert [i for batch in batches for i in batch] == [i for chunk in chunks for i in chunk]
+    for chunk in chunks:
+        widest = max(len(tokens[i]) for i in chunk)
+        own = [batch for batch in batches if set(batch) <= set(chunk)]
+        assert sum(map(len, own)) == len(chunk)
+        assert all(len(batch) == 1 or len(batch) * widest <= budget for batch in own)
+        # And no batch could have taken one more.
+        assert all((len(batch) + 1) * widest > budget for batch in own[:-1])
 
 
-def test_map_is_in_order_and_lazy() -> None:
+@pytest.mark.parametrize("batch_size", [None, 2, 3, 9])
+def test_a_chunk_is_told_of_as_soon_as_it_is_done(batch_size) -> None:
     seen = []
 
-    def function(chunk):
-        seen.append(chunk)
-        return sum(chunk)
+    def function(batch):
+        seen.append(batch)
+        return [10 * index for index in batch]
 
-    results = map_chunks(function, [(3, 1), (2,), (5,)])
-    assert next(results) == ((3, 1), 4)
-    assert seen == [(3, 1)]
-    assert list(results) == [((2,), 2), ((5,), 5)]
+    chunks = [(3, 1), (2,), (5, 0, 4)]
+    results = map_chunks(function, chunks, batch_size=batch_size, usual=len)
+    assert next(results) == ((3, 1), [30, 10])
+    assert len(seen) == 1
+    assert list(results) == [((2,), [20]), ((5, 0, 4), [50, 0, 40])]
 
 
 def test_map_passes_a_failure_on() -> None:
-    def function(chunk):
-        raise RuntimeError(f"chunk {chunk}")
+    def function(batch):
+        raise RuntimeError(f"batch {batch}")
 
-    with pytest.raises(RuntimeError, match=r"chunk \(1,\)"):
-        list(map_chunks(function, [(1,)]))
+    with pytest.raises(RuntimeError, match=r"batch \(1, 2\)"):
+        list(map_chunks(function, [(1,), (2,)], batch_size=5, usual=len))

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from lsns.chunks import Chunk, map_chunks, plan_chunks, split_batches
+from lsns.chunks import Chunk, fitting, map_chunks, plan_chunks
 from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
 from lsns.models.blocks import hidden_states
@@ -43,6 +44,7 @@ def extract(
         pooling: `last-token`, `mean` or `sum`, over the text's own tokens and never over padding.
         max_tokens: cut every text to its first tokens, special ones included.
         batch_size: texts per forward pass; by default as many as fit a fixed number of tokens.
+            Another size changes activations in their last digits, by rounding.
 
     Returns:
         float32, in the order of `texts`.
@@ -122,7 +124,7 @@ def fill_rows(
     batch_size: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Compute the rows that are not done yet, chunk by chunk; see `extract`.
+    """Compute the rows that are not done yet, and keep them chunk by chunk; see `extract`.
 
     Args:
         model: the model.
@@ -138,16 +140,17 @@ def fill_rows(
         raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
 
     _check_length(model, tokens)
+    check_ids(model, tokens)
 
-    def compute(chunk: Chunk) -> Array:
-        batches = split_batches(chunk, tokens, batch_size=batch_size, budget=TOKEN_BUDGET)
-        return np.concatenate([_run_batch(model, [tokens[i] for i in b], how) for b in batches])
+    def compute(batch: Chunk) -> list[Array]:
+        return list(_run_batch(model, [tokens[index] for index in batch], how))
 
     missing = [chunk for chunk in plan_chunks(tokens) if not all(done[index] for index in chunk)]
+    usual = partial(fitting, tokens=tokens, budget=TOKEN_BUDGET)
     with model.evaluating(), explained_memory():
-        for chunk, values in map_chunks(compute, missing):
+        for chunk, values in map_chunks(compute, missing, batch_size=batch_size, usual=usual):
             new = sum(1 for index in chunk if not done[index])
-            rows[list(chunk)] = values
+            rows[list(chunk)] = np.stack(values)
             _flush(rows)
             done[list(chunk)] = 1
             _flush(done)
@@ -228,6 +231,40 @@ def _check_length(model: BaseModel, tokens: Sequence[Sequence[int]]) -> None:
             f"text {longest + 1} has {len(tokens[longest])} tokens, and the model reads at most "
             f"{limit}; use --max-tokens {limit}"
         )
+
+
+def check_ids(
+    model: BaseModel, tokens: Sequence[Sequence[int]], names: Callable[[int], str] | None = None
+) -> None:
+    """Whether the model has an embedding for every token; a tokenizer may know more than it.
+
+    Args:
+        model: the model.
+        tokens: ids per text.
+        names: what a text is called in an error, by its index; by default by its number.
+
+    Raises:
+        LsnsError: a token without one.
+    """
+    known = n_embeddings(model)
+    for index, ids in enumerate(tokens):
+        strange = max(ids, default=0)
+        if known is not None and strange >= known:
+            token = model.tokenizer.convert_ids_to_tokens(strange)
+            raise LsnsError(
+                f"{names(index) if names else f'text {index + 1}'} has the token {token!r} of id "
+                f"{strange}, and the model has embeddings for {known} tokens; use the tokenizer "
+                "that it was trained with"
+            )
+
+
+def n_embeddings(model: BaseModel) -> int | None:
+    """How many tokens the model has embeddings for, where its module tells."""
+    module: Any = model.model
+    try:
+        return int(module.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError):
+        return None
 
 
 def _only(outputs: dict[int, torch.Tensor], index: int) -> torch.Tensor:

@@ -84,7 +84,7 @@ class ExtractionOptions:
     seed: int = 42
     """Of random draws, and of the weights of an untrained model."""
     batch_size: int | None = None
-    """Texts per forward pass; results do not depend on it."""
+    """Texts per forward pass: masks stay the same, activations but for rounding."""
     cache_dir: str | None = None
     """Where results are kept; default LOC_CACHE, else cache."""
     overwrite: Annotated[bool, Parameter(negative="")] = False
@@ -367,9 +367,9 @@ def evaluate(
     prefix
         What stands in front of each text: auto, bos, eos, none, or a token written out.
     limit
-        Items of each paradigm at most.
+        Items of each paradigm at most, the first ones.
     resamples
-        Of the bootstrap.
+        Of the bootstrap, at most 100000.
     output
         Folder for the results; the same command goes on from what is there.
     """

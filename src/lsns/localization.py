@@ -152,7 +152,8 @@ def localize(
         seed: of a random draw.
         cache_dir: where results are kept; default `LOC_CACHE`, else `cache`.
         overwrite: run the model again even if its activations are cached.
-        batch_size: texts per forward pass; results do not depend on it.
+        batch_size: texts per forward pass; another size changes activations in their last digits,
+            by rounding, and a mask only where two scores are as close as that.
         progress: show a bar while the model runs.
 
     Returns:

@@ -26,14 +26,14 @@ PATCH = """
 import logging, sys, time
 from pathlib import Path
 from lsns.evaluation import logprobs
-real = logprobs._run_chunk
+real = logprobs._run_batch
 def slow(way, sequences, *rest):
     time.sleep({seconds})
     values = real(way, sequences, *rest)
     with Path({counter!r}).open("a") as file:
         file.write(f"{{len(sequences)}}\\n")
     return values
-logprobs._run_chunk = slow
+logprobs._run_batch = slow
 """
 RUN = """
 import lsns
@@ -102,7 +102,7 @@ def per_cell(whole):
 @pytest.fixture
 def chunks(monkeypatch):
     """The chunks that are computed from now on; more than `limit` are interrupted."""
-    real = logprobs._run_chunk
+    real = logprobs._run_batch
 
     class Chunks(list):
         limit = None
@@ -115,7 +115,7 @@ def chunks(monkeypatch):
         counted.append(sequences)
         return real(way, sequences, *rest)
 
-    monkeypatch.setattr(logprobs, "_run_chunk", count)
+    monkeypatch.setattr(logprobs, "_run_batch", count)
     return counted
 
 
@@ -309,19 +309,34 @@ def test_a_damaged_cell_is_made_again(inputs, tmp_path, chunks, caplog, harm):
 
 
 def test_other_items_do_not_take_each_others_parts(tmp_path):
-    store, calls = PartStore(tmp_path / "cell.parts"), []
-
-    def compute(value):
-        return lambda: calls.append(value) or [np.array([value, value])]
-
-    assert store.complete([(1, 2, 3)], compute(0.1), last=False)[0].tolist() == [0.1, 0.1]
-    assert store.complete([(1, 2, 4)], compute(0.2), last=False)[0].tolist() == [0.2, 0.2]
-    assert store.complete([(1, 2, 3)], compute(0.3), last=False)[0].tolist() == [0.1, 0.1]
-    assert store.complete([(1, 2, 3)], compute(0.4), last=True)[0].tolist() == [0.4, 0.4]
-    assert calls == [0.1, 0.2, 0.4]
+    store = PartStore(tmp_path / "cell.parts")
+    for last, value in ((3, 0.1), (4, 0.2)):
+        assert store.load([(1, 2, last)]) is None
+        store.keep([(1, 2, last)], [np.array([value, value])])
+    assert [store.load([(1, 2, last)])[0].tolist() for last in (3, 4)] == [[0.1, 0.1], [0.2, 0.2]]
     assert store.count == 2
     store.remove()
     assert not store.folder.exists()
+
+
+@pytest.mark.parametrize("sizes", [(None, 480), (480, None)])
+def test_a_run_goes_on_with_another_batch_size(inputs, tmp_path, chunks, sizes):
+    model, pairs = make_model(), read_pairs(inputs["pairs"])
+    store = PartStore(tmp_path / "cell.parts")
+    whole = score_pairs(model, pairs)
+    total = len({text for pair in pairs for text in (pair.good, pair.bad)})
+    chunks.clear()
+    chunks.limit = 3 if sizes[0] is None else 1 + 300 // sizes[0]
+    with pytest.raises(KeyboardInterrupt):
+        score_pairs(model, pairs, parts=store, batch_size=sizes[0])
+    chunks.limit, kept = None, store.count
+    assert kept > 1
+    before = sum(map(len, chunks))
+    found = score_pairs(model, pairs, parts=store, batch_size=sizes[1])
+    # What a part holds is not computed again.
+    assert sum(map(len, chunks)) < total + before
+    for one, other in zip(found, whole, strict=True):
+        assert one.logp_good == pytest.approx(other.logp_good, abs=1e-4)
 
 
 def test_parts_change_no_byte(inputs, tmp_path):

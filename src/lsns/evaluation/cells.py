@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ Array = np.ndarray[Any, Any]
 Tokens = Sequence[int]
 logger = logging.getLogger(__name__)
 # Raised when scoring changes what it computes.
-EVALUATION = 1
+EVALUATION = 2
 # Column, and its type in Arrow. A benchmark fills those that it has.
 COLUMNS = {
     "benchmark": "string",
@@ -42,7 +42,10 @@ COLUMNS = {
     "n_characters": "int32",
     "metric": "string",
     "score": "float64",
+    # Null: a tie, or what is no question of right or wrong.
     "correct": "bool",
+    # What is wrong with the item; see `flaws`.
+    "flaw": "string",
 }
 # What a row says of its condition; see `Condition.columns`.
 CONDITION_COLUMNS = {
@@ -160,24 +163,17 @@ class PartStore:
         """Parts that are there."""
         return len(list(self.folder.glob("*.part")))
 
-    def complete(
-        self, sequences: Sequence[Tokens], compute: Callable[[], list[Array]], *, last: bool
-    ) -> list[Array]:
-        """The values of some sequences: as kept, else computed and kept.
+    def load(self, sequences: Sequence[Tokens]) -> list[Array] | None:
+        """What is kept for some sequences of at least two token ids; None: nothing, or damaged."""
+        return _read_part(self._path(sequences), [len(sequence) - 1 for sequence in sequences])
 
-        Args:
-            sequences: token ids, at least two each.
-            compute: makes float64 (n_tokens - 1,) for each.
-            last: the cell is written right after it. Its last part is never kept, so that a run
-                that goes on computes one at least: a lesion that never acts is an error.
-        """
-        path = self.folder / f"{digest_of({'sequences': [list(s) for s in sequences]})[:32]}.part"
-        values = None if last else _read_part(path, [len(sequence) - 1 for sequence in sequences])
-        if values is None:
-            values = compute()
-            if not last:
-                _write_part(path, values)
-        return values
+    def keep(self, sequences: Sequence[Tokens], values: Sequence[Array]) -> None:
+        """Keep float64 (n_tokens - 1,) for each of some sequences."""
+        _write_part(self._path(sequences), values)
+
+    def _path(self, sequences: Sequence[Tokens]) -> Path:
+        name = digest_of({"sequences": [list(sequence) for sequence in sequences]})
+        return self.folder / f"{name[:32]}.part"
 
     def remove(self) -> None:
         """Remove all of them."""

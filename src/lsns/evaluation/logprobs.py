@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from lsns.activations import explained_memory
-from lsns.chunks import Chunk, map_chunks, plan_chunks, split_batches
+from lsns.activations import check_ids, explained_memory, n_embeddings
+from lsns.chunks import Chunk, fitting, map_chunks, plan_chunks
 from lsns.errors import LsnsError
 from lsns.evaluation.packing import ROW_NODES, Rows, lay_out, split_rows
 from lsns.models.base import BaseModel
@@ -60,33 +60,51 @@ def sequence_logprobs(
         names: what each is called in an error.
         batch_size: see `scoring.score_texts`.
         advance: see `scoring.score_texts`.
-        parts: where what is computed is kept, chunk by chunk, for a run that goes on.
+        parts: where what is computed is kept, chunk by chunk, for a run that goes on. Chunks are
+            made of the sequences alone: a run may go on with another batch size.
 
     Returns:
         Per sequence float64 (n_tokens - 1,), nats. Computed from float32 logits, whatever the
         dtype of the model.
 
     Raises:
-        LsnsError: a value that is not finite, or an impossible `batch_size`.
+        LsnsError: a value that is not finite, a token that the model has no embedding for, or an
+            impossible `batch_size`.
     """
     if batch_size is not None and batch_size < 1:
         raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
+    check_ids(model, sequences, None if names is None else lambda index: names[index])
     keys = [tuple(sequence) for sequence in sequences]
     unique, counts = sorted(set(keys)), Counter(keys)
     called = dict(zip(keys, names or [], strict=names is not None))
     found: dict[Tokens, Array] = {}
+
+    def take(chunk: Chunk, values: Sequence[Array]) -> None:
+        found.update(zip((unique[i] for i in chunk), values, strict=True))
+        advance(sum(counts[unique[i]] for i in chunk))
+
     with model.evaluating(), explained_memory():
         way = _way(model)
         chunks = _plan(way, unique)
+        # The last is not kept, so that a run that goes on computes one at least: a lesion that
+        # never acts is an error.
+        kept = {chunk: [unique[i] for i in chunk] for chunk in chunks[:-1]}
+        missing = []
+        for chunk in chunks:
+            values = parts.load(kept[chunk]) if parts and chunk in kept else None
+            if values is None:
+                missing.append(chunk)
+            else:
+                take(chunk, values)
 
-        def compute(chunk: Chunk) -> list[Array]:
-            chosen = [unique[i] for i in chunk]
-            run = partial(_run_chunk, way, chosen, batch_size, called)
-            return parts.complete(chosen, run, last=chunk == chunks[-1]) if parts else run()
+        def compute(batch: Chunk) -> list[Array]:
+            return _run_batch(way, [unique[i] for i in batch], called)
 
-        for chunk, results in map_chunks(compute, chunks):
-            found.update(zip((unique[i] for i in chunk), results, strict=True))
-            advance(sum(counts[unique[i]] for i in chunk))
+        usual = partial(_usual_size, way, unique)
+        for chunk, values in map_chunks(compute, missing, batch_size=batch_size, usual=usual):
+            if parts and chunk in kept:
+                parts.keep(kept[chunk], values)
+            take(chunk, values)
     return [found[key] for key in keys]
 
 
@@ -129,26 +147,20 @@ def _plan(way: _Way, sequences: Sequence[Tokens]) -> list[Chunk]:
     return chunks + [tuple(long[i] for i in chunk) for chunk in planned]
 
 
-def _run_chunk(
-    way: _Way,
-    sequences: Sequence[Tokens],
-    batch_size: int | None,
-    names: Mapping[Tokens, str],
-) -> list[Array]:
-    """The values of a chunk's sequences, in their order."""
-    batches = _batches(way, sequences, batch_size)
-    values = [found for batch in batches for found in _run(way, [sequences[i] for i in batch])]
+def _usual_size(way: _Way, sequences: Sequence[Tokens], chunk: Chunk) -> int:
+    """Texts per pass without a batch size: all of a chunk that shares rows, else what fits."""
+    if _is_shared(way, [sequences[i] for i in chunk]):
+        return len(chunk)
+    return fitting(chunk, sequences, TOKEN_BUDGET)
+
+
+def _run_batch(way: _Way, sequences: Sequence[Tokens], names: Mapping[Tokens, str]) -> list[Array]:
+    """The values of the sequences of one pass, in their order."""
+    values = _run(way, sequences)
     for sequence, found in zip(sequences, values, strict=True):
         if not np.isfinite(found).all():
             raise LsnsError(_not_finite(way.model, sequence, names.get(sequence, "")))
     return values
-
-
-def _batches(way: _Way, sequences: Sequence[Tokens], batch_size: int | None) -> list[Chunk]:
-    chunk = tuple(range(len(sequences)))
-    if batch_size is None and _is_shared(way, sequences):
-        return [chunk]
-    return split_batches(chunk, sequences, batch_size=batch_size, budget=TOKEN_BUDGET)
 
 
 def _is_shared(way: _Way, sequences: Sequence[Tokens]) -> bool:
@@ -169,7 +181,8 @@ def _run(way: _Way, sequences: Sequence[Tokens]) -> list[Array]:
 def _edge_values(way: _Way, rows: Rows) -> Float[Array, " n_edges"]:
     """The log-probability of every edge."""
     n_rows, width = rows.ids.shape
-    # Without the head apart, logits come for every node: then few rows at a time.
+    # Without the head apart, logits come for every node: then few rows at a time, whatever the
+    # batch size.
     vocabulary = _vocabulary(way.model)
     step = n_rows if way.head else max(1, 4 * LOGIT_VALUES // (width * vocabulary))
     parts = []
@@ -269,7 +282,9 @@ def _equals_model(whole: _Way, apart: _Way) -> bool:
 
     It does not where the model scales or caps its logits.
     """
-    rows = lay_out([[_trial_tokens(whole.model, 24)]], tree=False)
+    length = min(24, whole.model.context_length or 24)
+    # One more: the last token of a sequence predicts nothing, and is not read.
+    rows = lay_out([[_trial_tokens(whole.model, length + 1)]], tree=False)
     everything = slice(None)
     expected = _states(whole, rows, everything).float()
     head = apart.head
@@ -325,10 +340,7 @@ def _trial_tokens(model: BaseModel, count: int) -> list[int]:
 
 
 def _vocabulary(model: BaseModel) -> int:
-    module: Any = model.model
-    if not hasattr(module, "get_input_embeddings"):
-        return len(model.tokenizer)
-    return int(module.get_input_embeddings().weight.shape[0])
+    return n_embeddings(model) or len(model.tokenizer)
 
 
 def _takes_use_cache(module: nn.Module) -> bool:

@@ -130,7 +130,8 @@ def score_texts(
         names: what each is called in an error; by default by its number.
         prefix: what stands in front of each text; see `resolve_prefix`. A text that begins with
             that very token keeps the one it has.
-        batch_size: texts per forward pass; by default as many as fit a fixed number of tokens.
+        batch_size: texts per forward pass; by default as many as fit a fixed number of tokens. A
+            model that gives logits for every token of a pass reads fewer at a time, whatever it is.
         advance: told of the number of texts as they are done.
         parts: where what is computed is kept, for a run that goes on.
 
@@ -138,8 +139,9 @@ def score_texts(
         In the order of `texts`.
 
     Raises:
-        LsnsError: a text with nothing to score or too long for the model, a prefix that the
-            tokenizer does not have, or a log-probability that is not finite.
+        LsnsError: a text with nothing to score, too long for the model, or with a token that it has
+            no embedding for; a prefix that the tokenizer does not have; a log-probability that is
+            not finite.
     """
     front = resolve_prefix(model.tokenizer, prefix)
     tokens = encode(model.tokenizer, texts)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lsns.activations import check_ids
 from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
 
@@ -31,7 +32,8 @@ def generate(
             without.
 
     Raises:
-        LsnsError: a prompt without tokens, or an option out of bounds.
+        LsnsError: a prompt without tokens or with one that the model has no embedding for, more
+            tokens than the model reads, or an option out of bounds.
     """
     if max_new_tokens < 1:
         raise LsnsError(f"max-new-tokens must be at least 1; got {max_new_tokens}")
@@ -40,6 +42,13 @@ def generate(
     ids = model.tokenizer(prompt)["input_ids"]
     if not ids:
         raise LsnsError("the prompt has no tokens; give a longer one")
+    check_ids(model, [ids], lambda _: "the prompt")
+    limit = model.context_length
+    if limit is not None and len(ids) + max_new_tokens - 1 > limit:
+        raise LsnsError(
+            f"a prompt of {len(ids)} tokens and {max_new_tokens} new ones are more than the model "
+            f"reads, {limit}; use a shorter prompt or a smaller --max-new-tokens"
+        )
     tokens = torch.tensor([ids], device=model.device)
     options = _options(model, max_new_tokens, temperature, use_cache)
     with model.evaluating(), torch.random.fork_rng(enabled=temperature is not None):
