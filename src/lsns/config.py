@@ -23,7 +23,8 @@ from lsns.analysis.outliers import THRESHOLD
 from lsns.analysis.selection import PercentileRange
 from lsns.cache import atomic
 from lsns.errors import LsnsError
-from lsns.evaluation.conditions import CONTROLS
+from lsns.evaluation.conditions import CONTROLS, MOST_SEEDS
+from lsns.evaluation.statistics import MOST_RESAMPLES
 from lsns.lesions.controls import Control
 from lsns.plugins import ANALYZERS
 from lsns.stimuli.contrast import Pooling, parse_pooling
@@ -295,7 +296,7 @@ class AnalysisConfig(_Section):
     batch_size: int | None = _key(
         None,
         _optional(_integer(1)),
-        "texts per forward pass; null: chosen; results do not depend on it",
+        "texts per forward pass; null: chosen; masks stay the same, activations but for rounding",
     )
     overwrite: bool = _key(False, _flag(), "run the model again even if its activations are cached")
 
@@ -378,7 +379,9 @@ class EvaluationConfig(_Section):
         "the same of the outlier units alone and of the rest; null: those of the mask",
     )
     seeds: int = _key(
-        20, _integer(1), "control masks of each kind; fewer than 20 are too few for a claim"
+        20,
+        _integer(1, MOST_SEEDS),
+        "control masks of each kind; fewer than 20 are too few for a claim",
     )
     modes: tuple[str, ...] = _key(
         ("zero",), _list_of(_choice("zero", "mean"), least=1), "what replaces a unit"
@@ -389,9 +392,11 @@ class EvaluationConfig(_Section):
     limit: int | None = _key(
         None, _optional(_integer(1)), "items of each paradigm at most; null: all"
     )
-    resamples: int = _key(2000, _integer(1), "of the bootstrap")
+    resamples: int = _key(2000, _integer(1, MOST_RESAMPLES), "of the bootstrap")
     batch_size: int | None = _key(
-        None, _optional(_integer(1)), "texts per forward pass; null: chosen"
+        None,
+        _optional(_integer(1)),
+        "texts per forward pass; null: chosen; changes log-probabilities by rounding",
     )
 
 

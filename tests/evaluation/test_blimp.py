@@ -1,4 +1,4 @@
-"""BLiMP from the hub's own cache layout, and what is said when it is not there."""
+"""BLiMP as published, flaws and all; from the hub's own cache layout, or not there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,121 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lsns import LsnsError
-from lsns.evaluation import blimp
+from lsns import LsnsError, UnitMask, evaluate
+from lsns.evaluation import blimp as hub
 from lsns.evaluation.benchmarks import parse_benchmark
-from lsns.evaluation.minimal_pairs import read_pairs
+from lsns.evaluation.minimal_pairs import read_pairs, score_pairs
+
+# All 67 paradigms as they are published.
+NAMES = """
+adjunct_island anaphor_gender_agreement anaphor_number_agreement animate_subject_passive
+animate_subject_trans causative complex_NP_island
+coordinate_structure_constraint_complex_left_branch
+coordinate_structure_constraint_object_extraction determiner_noun_agreement_1
+determiner_noun_agreement_2 determiner_noun_agreement_irregular_1
+determiner_noun_agreement_irregular_2 determiner_noun_agreement_with_adj_2
+determiner_noun_agreement_with_adj_irregular_1 determiner_noun_agreement_with_adj_irregular_2
+determiner_noun_agreement_with_adjective_1 distractor_agreement_relational_noun
+distractor_agreement_relative_clause drop_argument ellipsis_n_bar_1 ellipsis_n_bar_2
+existential_there_object_raising existential_there_quantifiers_1 existential_there_quantifiers_2
+existential_there_subject_raising expletive_it_object_raising inchoative intransitive
+irregular_past_participle_adjectives irregular_past_participle_verbs
+irregular_plural_subject_verb_agreement_1 irregular_plural_subject_verb_agreement_2
+left_branch_island_echo_question left_branch_island_simple_question
+matrix_question_npi_licensor_present npi_present_1 npi_present_2 only_npi_licensor_present
+only_npi_scope passive_1 passive_2 principle_A_c_command principle_A_case_1 principle_A_case_2
+principle_A_domain_1 principle_A_domain_2 principle_A_domain_3 principle_A_reconstruction
+regular_plural_subject_verb_agreement_1 regular_plural_subject_verb_agreement_2
+sentential_negation_npi_licensor_present sentential_negation_npi_scope sentential_subject_island
+superlative_quantifiers_1 superlative_quantifiers_2 tough_vs_raising_1 tough_vs_raising_2
+transitive wh_island wh_questions_object_gap wh_questions_subject_gap
+wh_questions_subject_gap_long_distance wh_vs_that_no_gap wh_vs_that_no_gap_long_distance
+wh_vs_that_with_gap wh_vs_that_with_gap_long_distance
+"""
+PUBLISHED = NAMES.split()
+# Pairs of equal sentences, as published.
+EQUAL = {"principle_A_case_2": 5, "passive_1": 2}
+
+
+def write_published(folder: Path) -> Path:
+    """All paradigms with the flaws that are known, and a few more; eight pairs each."""
+    folder.mkdir()
+    for place, paradigm in enumerate(PUBLISHED):
+        lines = []
+        for i in range(8):
+            good, bad = f"the cat {paradigm[:9]} {i}", f"the {paradigm[:9]} cat {i}"
+            bad = good if 2 < i <= 2 + EQUAL.get(paradigm, 0) else bad
+            good += " " * (paradigm == "transitive" and i == 7)
+            lines.append({"sentence_good": good, "sentence_bad": bad, "UID": paradigm})
+            lines[-1]["pairID"] = str(i)
+        if paradigm == "causative":
+            lines[6] = lines[5]
+        if paradigm == "wh_island":
+            lines[4]["sentence_good"] = "the\u00a0cat sat\u200b"
+        content = ("\n", "\r\n")[place % 2].join(json.dumps(x, ensure_ascii=False) for x in lines)
+        mark = b"\xef\xbb\xbf" * (place % 3 == 0)
+        (folder / f"{paradigm}.jsonl").write_bytes(mark + content.encode())
+    return folder
+
+
+def test_all_published_paradigms_are_scored_with_their_flaws(tmp_path, tiny_model, caplog):
+    assert len(PUBLISHED) == len(set(PUBLISHED)) == 67
+    folder = write_published(tmp_path / "blimp")
+    units = np.zeros(tiny_model.shape, dtype=bool)
+    units[1, ::2] = True
+
+    def run(**options):
+        caplog.clear()
+        return evaluate(
+            tiny_model, [UnitMask(units)], f"blimp:{folder}", controls=[], resamples=50,
+            output_dir=tmp_path / "out", **options,
+        )  # fmt: skip
+
+    study = run()
+    counts = {
+        "blanks at an end": 1, "equal sentences": 7, "the name of an earlier item": 1,
+        "the sentences of an earlier item": 1, "a tie under the intact model": 7,
+    }  # fmt: skip
+    assert study.manifest["benchmarks"][0]["flaws"] == counts
+    said = [r.getMessage() for r in caplog.records if "scored as they are" in r.getMessage()]
+    assert len(said) == 1
+    assert "7 items with equal sentences: a tie" in said[0]
+    assert "7 items with a tie under the intact model: half correct" in said[0]
+    written = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert written["benchmarks"][0]["flaws"] == counts
+
+    for row, condition in zip(study.summary, ("intact", "lesion"), strict=True):
+        table = study.items().to_pandas()
+        table = table[table["condition"] == condition]
+        assert len(table) == row["items"] == 67 * 8
+        points = (table["logp_good"] > table["logp_bad"]) + 0.5 * (
+            table["logp_good"] == table["logp_bad"]
+        )
+        assert (table["score"] == points).all()
+        assert table["correct"].isna().sum() == (points == 0.5).sum() >= 7
+        by_paradigm = points.groupby(table["paradigm"]).mean()
+        assert row["value"] == pytest.approx(by_paradigm.mean())
+
+    # From what is there, the same is said.
+    assert run().summary == study.summary
+    assert sum("scored as they are" in record.getMessage() for record in caplog.records) == 1
+    limited = run(limit=3)
+    assert limited.manifest["benchmarks"][0]["flaws"] == {}
+    assert limited.summary[0]["items"] == 67 * 3
+    assert "scored as they are" not in caplog.text
+
+
+def test_the_published_files_here_are_scored(blimp, tiny_model):
+    pairs = read_pairs(blimp)
+    assert {pair.flaw for pair in pairs} == {None}
+    assert {pair.paradigm for pair in pairs} == {file.stem for file in blimp.glob("*.jsonl")}
+    assert {pair.paradigm for pair in pairs} < set(PUBLISHED)
+    results = score_pairs(tiny_model, read_pairs(blimp, limit=2))
+    assert len(results) == 40
+    assert all(result.correct is not None for result in results)
 
 
 def parquet_bytes(rows: list[dict[str, object]]) -> bytes:
@@ -44,9 +153,9 @@ def cached(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    monkeypatch.setattr(blimp, "PARADIGMS", 3)
+    monkeypatch.setattr(hub, "PARADIGMS", 3)
     root = tmp_path / "hub" / "datasets--nyu-mll--blimp"
-    snapshot = root / "snapshots" / blimp.COMMIT
+    snapshot = root / "snapshots" / hub.COMMIT
     (root / "blobs").mkdir(parents=True)
     for paradigm in ("agreement", "binding", "islands"):
         content = parquet_bytes(rows_of(paradigm, 2))

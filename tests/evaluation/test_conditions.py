@@ -112,6 +112,10 @@ def test_a_mask_alone_has_the_controls_that_need_nothing_else():
         ({"modes": ["half"]}, "no mode 'half'"),
         ({"modes": []}, "no mode"),
         ({"seeds": 0}, "seeds must be at least 1; got 0"),
+        ({"seeds": -3}, "seeds must be at least 1; got -3"),
+        ({"seeds": 1_000_000_000}, "seeds must be at most 10,000; got 1000000000"),
+        ({"seeds": [1, -1]}, r"a seed must be a whole number below 2\*\*32; got -1"),
+        ({"seeds": "12"}, "a seed must be a whole number .* got '1'"),
     ],
 )
 def test_what_cannot_be_done(changes, message):

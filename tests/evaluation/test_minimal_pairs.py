@@ -9,6 +9,7 @@ from importlib.resources import files
 import pytest
 
 from lsns import LsnsError, lesion
+from lsns.evaluation import flaws
 from lsns.evaluation.minimal_pairs import (
     MinimalPair,
     PairResult,
@@ -55,22 +56,77 @@ def test_limit_is_per_paradigm(tmp_path):
     ("lines", "message"),
     [
         ([GOOD, "{not json"], r"x\.jsonl, line 2: not JSON"),
-        (["[1, 2]"], r"line 1: a JSON object is needed, found '\[1, 2\]'"),
+        (["[1, 2]"], r"line 1: a JSON object is needed, found \[1, 2\]"),
         ([{"sentence_good": "a b"}], "line 1: sentence_bad must be a sentence, found None"),
         ([{**GOOD, "sentence_bad": " "}], "line 1: sentence_bad must be a sentence, found ' '"),
-        ([{**GOOD, "sentence_bad": "the cat sat"}], "line 1: both sentences are 'the cat sat'"),
-        ([{**GOOD, "pairID": 3}, {**GOOD, "pairID": 3}], "line 2: item 3 of x is there twice"),
+        (['{"a":' * 200_000], "line 1: values nested in one another more than 100 deep"),
+        (
+            [GOOD, '{"sentence_good": "\\ud800"}'],
+            r"line 2: a text is not .* \(half a surrogate pair",
+        ),
+        (['{"UID": "\\ud800"}'], "line 1: a text is not valid Unicode"),
+        ([{**GOOD, "UID": ["p"]}], r"line 1: UID must be a name .* found \['p'\]"),
+        ([{**GOOD, "pairID": "9" * 400}], "line 1: pairID must be a name of 1 to 200 characters"),
+        (['{"pairID": NaN}'], "line 1: not JSON .NaN is no number"),
+        ([{**GOOD, "sentence_bad": "x" * 9, "sentence_good": [["x" * 10**6]]}], "found .{62,64}$"),
         ([""], "holds no minimal pairs"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, lines, message):
-    with pytest.raises(LsnsError, match=message):
+    with pytest.raises(LsnsError, match=message) as raised:
         read_pairs(write(tmp_path, "x.jsonl", *lines))
+    assert len(str(raised.value)) < 400
+    assert "\n" not in str(raised.value)
+
+
+FLAWED = [
+    {**GOOD, "pairID": 3},
+    {**GOOD, "pairID": 3, "sentence_bad": "the cat sat "},
+    {"sentence_good": "the same\u00a0one", "sentence_bad": "the same\u00a0one", "pairID": "3 (2)"},
+    {**GOOD, "pairID": 3},
+    {**GOOD, "pairID": None, "UID": "q"},
+]
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_flaws_are_read_as_what_they_are(tmp_path, ends, mark):
+    lines = [json.dumps(line, ensure_ascii=False).encode() for line in FLAWED]
+    (tmp_path / "p.jsonl").write_bytes(mark + ends.join(lines) + ends)
+    assert [(p.paradigm, p.item, p.bad, p.flaw) for p in read_pairs(tmp_path)] == [
+        ("p", "3", "the cat sit", None),
+        ("p", "3 (2)", "the cat sat ", f"{flaws.BLANKS}; {flaws.NAMESAKE}"),
+        ("p", "3 (2) (2)", "the same\u00a0one", f"{flaws.EQUAL}; {flaws.NAMESAKE}"),
+        ("p", "3 (3)", "the cat sit", f"{flaws.SAME}; {flaws.NAMESAKE}"),
+        ("q", "4", "the cat sit", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["{no json", '{"sentence_good": 1}', '{"UID": [1]}', "[" * 10**5, "\udcff"]
+)
+def test_lines_beyond_the_limit_do_not_stop_it(tmp_path, line):
+    path = tmp_path / "x.jsonl"
+    content = "\n".join([json.dumps(GOOD), json.dumps(GOOD), line])
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert [pair.item for pair in read_pairs(path, limit=2)] == ["0", "1"]
+    for limit in (3, None):
+        with pytest.raises(LsnsError, match=r"x\.jsonl, line 3"):
+            read_pairs(path, limit=limit)
+
+
+def test_a_bad_line_that_may_be_needed_stops_it(tmp_path):
+    lines = [{**GOOD, "UID": "a"}, {**GOOD, "UID": "b"}, "{no json", {**GOOD, "UID": "b"}]
+    assert len(read_pairs(write(tmp_path, "x.jsonl", *lines), limit=1)) == 2
+    with pytest.raises(LsnsError, match="line 3"):
+        read_pairs(tmp_path / "x.jsonl", limit=2)
+    with pytest.raises(LsnsError, match="line 1: not JSON"):
+        read_pairs(write(tmp_path, "y.jsonl", "{no json", GOOD), limit=1)
 
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "x.jsonl").write_bytes(b'{"sentence_good": "\xff"}')
-    with pytest.raises(LsnsError, match="cannot be read as UTF-8"):
+    with pytest.raises(LsnsError, match=r"x\.jsonl, line 1 is not UTF-8"):
         read_pairs(tmp_path)
 
 
@@ -110,14 +166,15 @@ def test_a_pair_that_cannot_be_scored_is_named(tiny_model, tmp_path):
         score_pairs(tiny_model, pairs)
 
 
-def test_a_tie_is_not_correct(tiny_model):
+def test_a_tie_is_half_correct(tiny_model):
     import torch
 
     with torch.no_grad():
         tiny_model.model.lm_head.weight.zero_()
     result = score_pairs(tiny_model, [MinimalPair("p", "0", "j u", "u j")])[0]
     assert result.logp_good == result.logp_bad
-    assert not result.correct
+    assert (result.correct, result.score) == (None, 0.5)
+    assert accuracy([result]) == 0.5
 
 
 def test_every_paradigm_weighs_the_same():

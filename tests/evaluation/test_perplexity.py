@@ -107,10 +107,11 @@ def test_files_that_hold_no_text(tmp_path):
     with pytest.raises(LsnsError, match="cannot be read"):
         read_text(tmp_path / "nothing")
     (tmp_path / "x").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(LsnsError, match="cannot be read as UTF-8"):
+    with pytest.raises(LsnsError, match="is not UTF-8"):
         read_text(tmp_path / "x")
     (tmp_path / "x").write_text(" \n")
     with pytest.raises(LsnsError, match="is empty"):
         read_text(tmp_path / "x")
-    (tmp_path / "x").write_text("a text\n")
-    assert read_text(tmp_path / "x") == "a text\n"
+    for content in (b"a\xc2\xa0text\n", b"\xef\xbb\xbfa\xc2\xa0text\r\n", b"a\xc2\xa0text\r"):
+        (tmp_path / "x").write_bytes(content)
+        assert read_text(tmp_path / "x") == "a\u00a0text\n"

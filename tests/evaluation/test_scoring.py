@@ -10,8 +10,10 @@ import torch
 
 from lsns import LsnsError, UnitMask, lesion
 from lsns.evaluation import logprobs
+from lsns.evaluation.perplexity import score_windows
 from lsns.evaluation.scoring import resolve_prefix, score_texts, span_surprisal
 from tests.evaluation.reference import token_logprobs
+from tests.test_activations import small_context
 from tests.tiny import TEXTS, make_model, make_tokenizer
 
 SENTENCES = [
@@ -119,6 +121,47 @@ def test_batches_change_nothing(tiny_model):
     for size in (1, 2, 3, 100):
         found = totals(score_texts(tiny_model, SENTENCES, batch_size=size))
         assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("size", [7, 150, 480])
+def test_a_batch_size_is_the_texts_of_a_forward_pass(monkeypatch, size, shares):
+    """Texts of a pass, which are its rows where rows are not shared."""
+    model, passes, rows = make_model(), [], []
+    laid_out = logprobs.lay_out
+
+    def count(given, **options):
+        passes.append(sum(map(len, given)))
+        return laid_out(given, **options)
+
+    if not shares:
+        monkeypatch.setattr(logprobs, "_may_share", lambda _: False)
+    logprobs.prepare(model)
+    monkeypatch.setattr(logprobs, "lay_out", count)
+    handle = model.blocks[0].register_forward_hook(lambda _m, _i, out: rows.append(len(out)))
+    score_texts(model, [f"the cat {n} sat" for n in range(480)], batch_size=size)
+    handle.remove()
+    assert passes == [size] * (480 // size) + [480 % size] * bool(480 % size)
+    assert shares or rows == passes
+
+
+def test_a_token_that_the_model_has_no_embedding_for():
+    model = make_model(vocab_size=270)
+    assert score_texts(model, ["xyz"])[0].n_scored == 3
+    with pytest.raises(LsnsError, match=r"^mine has the token 'Ġc' of id 2\d\d, and the model has"):
+        score_texts(model, ["xyz", "the cat"], names=["a", "mine"])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "opt"])
+def test_a_model_that_reads_four_tokens(kind):
+    model = small_context(kind, 4)
+    for text, score in zip(["xyz", "xz"], score_texts(model, ["xyz", "xz"]), strict=True):
+        np.testing.assert_allclose(score.logprobs, token_logprobs(model, text, 0), atol=1e-4)
+    with pytest.raises(LsnsError, match="and the model reads at most 4; shorten it"):
+        score_texts(model, ["the cat sat"])
+    assert len(score_windows(model, TEXTS[0])) > 5
+    with pytest.raises(LsnsError, match="reads at most 1 token, and a window has at least 2"):
+        score_windows(small_context("llama", 1), TEXTS[0])
 
 
 def test_order_and_repetition_change_no_byte(tiny_model):

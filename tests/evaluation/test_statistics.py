@@ -8,6 +8,7 @@ import pytest
 from lsns import LsnsError
 from lsns.evaluation.statistics import (
     bootstrap_means,
+    check_resamples,
     empirical_p,
     interval,
     mean_over_paradigms,
@@ -108,5 +109,7 @@ def test_few_controls_are_marked():
 
 
 def test_no_resamples():
+    with pytest.raises(LsnsError, match="resamples must be at most 100,000; got 1000000000"):
+        check_resamples(1_000_000_000)
     with pytest.raises(LsnsError, match="resamples must be at least 1; got 0"):
         bootstrap_means(np.ones((2, 1)), ones(2), np.zeros(2, int), resamples=0)

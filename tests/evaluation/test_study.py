@@ -15,6 +15,7 @@ import pytest
 
 import lsns
 from lsns import Contrast, LsnsError, UnitMask, evaluate, lesion, localize
+from lsns.evaluation.benchmarks import parse_benchmarks
 from lsns.evaluation.cells import COLUMNS
 from lsns.evaluation.minimal_pairs import read_pairs, score_pairs
 from lsns.models.factory import ModelRequest
@@ -352,7 +353,10 @@ def test_benchmarks_that_cannot_be_used(run, tmp_path, benchmark, message):
     ("options", "message"),
     [
         ({"limit": 0}, "limit must be at least 1; got 0"),
+        ({"limit": -5}, "limit must be at least 1; got -5"),
         ({"resamples": 0}, "resamples must be at least 1; got 0"),
+        ({"resamples": 10**9}, "resamples must be at most 100,000; got 1000000000"),
+        ({"seeds": 10**9}, "seeds must be at most 10,000; got 1000000000"),
         ({"prefix": "wrong"}, "no token for prefix 'wrong'"),
         ({"seeds": 0}, "seeds must be at least 1; got 0"),
     ],
@@ -368,6 +372,24 @@ def test_the_same_benchmark_twice_and_two_of_one_kind(run, tmp_path, pairs):
     other = write_pairs(tmp_path / "o.jsonl", ["three"], 2)
     study = run(benchmarks=[f"blimp:{pairs}", f"blimp:{other}"], controls=[])
     assert {row["benchmark"] for row in study.summary} == {f"blimp:{pairs}", f"blimp:{other}"}
+
+
+def test_what_is_one_may_be_given_alone(run, pairs, found):
+    study = run(found.mask, f"blimp:{pairs}", controls="uniform", modes="zero", limit=10**30)
+    assert study.manifest["options"] | {
+        "benchmarks": [f"blimp:{pairs}"], "controls": ["uniform"], "modes": ["zero"],
+    } == study.manifest["options"]  # fmt: skip
+    assert len(study.manifest["masks"]) == 1
+    with pytest.raises(LsnsError, match="no mask 'language'"):
+        run("language")
+    with pytest.raises(LsnsError, match="no benchmark 'wrong'"):
+        run(benchmarks="wrong")
+
+
+def test_the_name_of_a_benchmark_has_no_colon_without_an_argument(pairs):
+    for given in ("minimal-pairs", "minimal-pairs:"):
+        made = parse_benchmarks([given, f"minimal-pairs:{pairs}"])
+        assert [one.name for one in made] == ["minimal-pairs", f"minimal-pairs:{pairs}"]
 
 
 def test_without_pyarrow(run, monkeypatch):

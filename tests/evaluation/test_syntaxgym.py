@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lsns import LsnsError, UnitMask, lesion
+from lsns.evaluation import flaws
 from lsns.evaluation.scoring import score_texts
 from lsns.evaluation.syntaxgym import read_suite, read_suites, region_surprisals, score_suites
 from tests.evaluation.reference import token_logprobs
@@ -175,6 +176,10 @@ def test_a_sentence_that_cannot_be_scored_is_named(tiny_model, tmp_path):
         score_suites(tiny_model, [suite])
 
 
+def set_region(key, value):
+    return lambda suite: suite["items"][0]["conditions"][0]["regions"][0].update({key: value})
+
+
 def formula(text):
     return lambda suite: suite["predictions"][0].update(formula=text)
 
@@ -183,6 +188,24 @@ def formula(text):
     ("change", "message"),
     [
         (formula("(3;%x%) <"), "suite demo, prediction 1, place 10 of .*expected a number"),
+        (formula("(" * 400_000), "suite demo, prediction 1 has 400,000 characters"),
+        (set_region("region_number", math.inf), "not JSON .Infinity is no number"),
+        (
+            set_region("region_number", "x" * 10**6),
+            "region_number must be a whole number; found 'x",
+        ),
+        (
+            set_region("region_number", 1e300),
+            "item 1: region_number must be a whole number; found 1e",
+        ),
+        (set_region("region_number", 10**400), "region_number must be a whole number; found 1000"),
+        (set_region("region_number", 1.5), "region_number must be a whole number; found 1.5"),
+        (set_region("region_number", 2), "item 1, x: a region_number is there twice"),
+        (set_region("content", ["a"]), "the content of a region is no text"),
+        (set_region("content", "\ud800"), "a text is not valid Unicode"),
+        (lambda s: s["meta"].update(name="\ud800"), "a text is not valid Unicode"),
+        (lambda s: s["meta"].update(name={"a": 1}), "the suite's name must be a name of"),
+        (lambda s: s["items"][0].update(item_number=[1]), "item_number must be a name of"),
         (formula("(3;%z%) < 1"), "suite demo, prediction 1: no item has .*condition 'z'"),
         (formula("(*;%z%) < 1"), "no item has condition 'z'"),
         (formula("(9;%x%) < 1"), "no item has region 9 of condition 'x'"),
@@ -202,6 +225,40 @@ def test_what_cannot_be_read_is_named(tmp_path, change, message):
     with pytest.raises(LsnsError, match=message) as raised:
         read_suite(write(tmp_path, change))
     assert re.search("\n", str(raised.value)) is None
+    assert len(str(raised.value)) < 400
+
+
+def test_deep_json_is_one_line_at_once(tmp_path):
+    (tmp_path / "x.json").write_text("[" * 200_000)
+    with pytest.raises(
+        LsnsError, match=r"x\.json: values nested in one another more than 100 deep"
+    ):
+        read_suites(tmp_path)
+
+
+def test_flaws_are_read_as_what_they_are(tiny_model, tmp_path):
+    def spoil(suite):
+        first, second = suite["items"]
+        second.update(item_number=1)
+        third = copy.deepcopy(first) | {"item_number": 3}
+        third["conditions"].append(copy.deepcopy(third["conditions"][1]))
+        third["conditions"][0]["regions"][0]["content"] = " the cat\u00a0"
+        third["conditions"][1]["regions"][1]["content"] = None
+        suite["items"].append(third)
+
+    path = write(tmp_path, spoil)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b", ", b",\r\n"))
+    suite = read_suite(path)
+    assert suite.flaws == {
+        "1 (2)": f"{flaws.SAME}; {flaws.NAMESAKE}",
+        "3": f"{flaws.BLANKS}; {flaws.CONDITION}",
+    }
+    results = score_suites(tiny_model, [suite])
+    assert [(r.item, r.flaw) for r in results] == [
+        (item, suite.flaws.get(item)) for item in ("1", "1 (2)", "3")
+    ]
+    assert results[0].correct == results[1].correct == results[2].correct
+    assert read_suite(path, limit=1).flaws == {}
 
 
 def test_paths_that_hold_no_suites(tmp_path):
@@ -210,7 +267,7 @@ def test_paths_that_hold_no_suites(tmp_path):
     with pytest.raises(LsnsError, match=r"holds no \.json file"):
         read_suites(tmp_path)
     (tmp_path / "x.json").write_text("{")
-    with pytest.raises(LsnsError, match="cannot be read as JSON"):
+    with pytest.raises(LsnsError, match=r"x\.json: not JSON"):
         read_suites(tmp_path)
     (tmp_path / "x.json").unlink()
     write(tmp_path)

@@ -129,7 +129,7 @@ class MinimalPairs(Benchmark):
             model, self.items, benchmark=self.name, prefix=prefix, batch_size=batch_size,
             advance=advance, parts=parts,
         )  # fmt: skip
-        return [asdict(result) | {"score": float(result.correct)} for result in results]
+        return [asdict(result) | {"score": result.score} for result in results]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class SyntaxGym(Benchmark):
             model, self.items, benchmark=self.name, prefix=prefix, batch_size=batch_size,
             advance=advance, parts=parts,
         )  # fmt: skip
-        return [asdict(result) | {"score": float(result.correct)} for result in results]
+        return [asdict(result) | {"score": result.score} for result in results]
 
 
 @dataclass(frozen=True)
@@ -271,12 +271,13 @@ def parse_benchmark(text: str, *, limit: int | None = None) -> Benchmark:
     return made
 
 
-def parse_benchmarks(texts: Sequence[str], *, limit: int | None = None) -> list[Benchmark]:
-    """All of them, each under a name of its own.
+def parse_benchmarks(texts: str | Sequence[str], *, limit: int | None = None) -> list[Benchmark]:
+    """All of them, or the one that is given alone, each under a name of its own.
 
     Raises:
         LsnsError: see `parse_benchmark`; none, or one twice.
     """
+    texts = [texts] if isinstance(texts, str) else texts
     if not texts:
         raise LsnsError(f"no benchmark; use one of {KNOWN}")
     made = [parse_benchmark(text, limit=limit) for text in texts]
@@ -286,7 +287,9 @@ def parse_benchmarks(texts: Sequence[str], *, limit: int | None = None) -> list[
         raise LsnsError(f"benchmark {texts[twice]!r} is given twice; leave one out")
     names = [one.name for one in made]
     return [
-        one if names.count(one.name) == 1 else replace(one, name=f"{one.name}:{one.argument}")
+        replace(one, name=f"{one.name}:{one.argument}")
+        if names.count(one.name) > 1 and one.argument
+        else one
         for one in made
     ]
 

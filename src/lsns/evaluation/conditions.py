@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -34,6 +35,7 @@ MODES = ("zero", "mean")
 # The seeds of a control are this and the ones after it, so that one more seed adds one mask. The
 # published controls have 42, 43, 44.
 FIRST_SEED = 42
+MOST_SEEDS = 10_000
 _SPEC = re.compile(r"(?P<network>[a-z-]+)@(?P<percentage>[0-9.]+)(?::(?P<method>.+))?")
 
 
@@ -418,10 +420,17 @@ def _means(target: Target, mode: str) -> Array | None:
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    chosen = list(range(FIRST_SEED, FIRST_SEED + seeds)) if isinstance(seeds, int) else list(seeds)
-    if not chosen:
+    count = seeds if isinstance(seeds, int) else len(seeds)
+    if count < 1:
         raise LsnsError(f"seeds must be at least 1; got {seeds}; for no controls, ask for none")
-    return list(dict.fromkeys(chosen))
+    if count > MOST_SEEDS:
+        raise LsnsError(f"seeds must be at most {MOST_SEEDS:,}; got {count}")
+    if isinstance(seeds, int):
+        return list(range(FIRST_SEED, FIRST_SEED + seeds))
+    strange = next((s for s in seeds if not isinstance(s, Integral) or not 0 <= s < 1 << 32), None)
+    if strange is not None:
+        raise LsnsError(f"a seed must be a whole number below 2**32; got {strange!r}")
+    return list(dict.fromkeys(seeds))
 
 
 def _check(given: Sequence[str], known: Sequence[str], what: str) -> None:

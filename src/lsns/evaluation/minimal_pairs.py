@@ -6,20 +6,27 @@ object per line, with `sentence_good` and `sentence_bad`.
 
 from __future__ import annotations
 
-import json
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lsns.errors import LsnsError
+from lsns.evaluation import flaws
 from lsns.evaluation.scoring import Prefix, score_texts
+from lsns.json_text import json_value, name_of, shown
 from lsns.models.base import BaseModel
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore
+
+
+Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class MinimalPair:
         good: the sentence that should be likelier.
         bad: the other one.
         where: the file and line that it was read from, if it was.
+        flaw: what is wrong with it, see `flaws`; None: nothing. It is scored as it is.
     """
 
     paradigm: str
@@ -39,6 +47,7 @@ class MinimalPair:
     good: str
     bad: str
     where: str = field(default="", compare=False)
+    flaw: str | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -56,7 +65,8 @@ class PairResult:
         item: of the pair.
         logp_good: log-probability of the good sentence, in nats.
         logp_bad: of the bad one.
-        correct: whether the good one is strictly likelier; a tie is no preference, and not correct.
+        correct: whether the good one is likelier; None: a tie, which is no preference.
+        flaw: see `MinimalPair`.
     """
 
     benchmark: str
@@ -64,7 +74,13 @@ class PairResult:
     item: str
     logp_good: float
     logp_bad: float
-    correct: bool
+    correct: bool | None
+    flaw: str | None = None
+
+    @property
+    def score(self) -> float:
+        """1 where it is correct, 0 where it is not, and 0.5 for a tie."""
+        return 0.5 if self.correct is None else float(self.correct)
 
 
 def read_pairs(path: str | Path, *, limit: int | None = None) -> list[MinimalPair]:
@@ -75,8 +91,8 @@ def read_pairs(path: str | Path, *, limit: int | None = None) -> list[MinimalPai
         limit: how many pairs of each paradigm at most, the first ones.
 
     Raises:
-        LsnsError: no such path, a line that cannot be read (file and line named), an item that
-            is there twice, or no pair at all.
+        LsnsError: no such path, a line that is needed and cannot be read (file and line named), or
+            no pair at all. Flaws are no errors: see `MinimalPair`.
     """
     _check_limit(limit)
     found = read_files(_files(Path(path)), limit=limit)
@@ -96,19 +112,25 @@ def read_files(files: Sequence[Path], *, limit: int | None = None) -> list[Minim
         LsnsError: see `read_pairs`.
     """
     _check_limit(limit)
-    pairs: dict[tuple[str, str], MinimalPair] = {}
-    taken: dict[str, int] = {}
+    most = float("inf") if limit is None else limit
+    pairs: list[MinimalPair] = []
+    taken: Counter[str] = Counter()
     for file in files:
-        for line, pair in _read_parquet(file) if file.suffix == ".parquet" else _read_file(file):
-            if (pair.paradigm, pair.item) in pairs:
-                raise LsnsError(
-                    f"{file}, line {line}: item {pair.item} of {pair.paradigm} is there twice; "
-                    "give each pair a pairID of its own"
-                )
-            if limit is None or taken.get(pair.paradigm, 0) < limit:
-                pairs[pair.paradigm, pair.item] = pair
-                taken[pair.paradigm] = taken.get(pair.paradigm, 0) + 1
-    return list(pairs.values())
+        here: set[str] = set()
+        for number, read in _rows(file):
+            try:
+                fields = read()
+                paradigm = name_of(fields["UID"], f"{file}, line {number}: UID")
+            except LsnsError:
+                # Of what paradigm it is is not known; none of those of this file needs it.
+                if here and all(taken[name] >= most for name in here):
+                    continue
+                raise
+            here.add(paradigm)
+            if taken[paradigm] < most:
+                taken[paradigm] += 1
+                pairs.append(_make_pair(f"{file}, line {number}", paradigm, fields))
+    return _told_apart(pairs)
 
 
 def _check_limit(limit: int | None) -> None:
@@ -152,20 +174,23 @@ def score_pairs(
     )  # fmt: skip
     totals = [score.total for score in scores]
     return [
-        PairResult(benchmark, pair.paradigm, pair.item, good, bad, good > bad)
+        PairResult(
+            benchmark, pair.paradigm, pair.item, good, bad, None if good == bad else good > bad,
+            pair.flaw,
+        )
         for pair, good, bad in zip(pairs, totals[::2], totals[1::2], strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def accuracy_by_paradigm(results: Sequence[Any]) -> dict[str, float]:
-    """Share of correct items in each paradigm, in the order of the results.
+    """Share of correct items in each paradigm, in the order of the results; a tie is half of one.
 
     Args:
-        results: with `paradigm` and `correct`: `PairResult`, or `syntaxgym.PredictionResult`.
+        results: with `paradigm` and `score`: `PairResult`, or `syntaxgym.PredictionResult`.
     """
-    groups: dict[str, list[bool]] = {}
+    groups: dict[str, list[float]] = {}
     for result in results:
-        groups.setdefault(result.paradigm, []).append(result.correct)
+        groups.setdefault(result.paradigm, []).append(result.score)
     return {paradigm: float(np.mean(values)) for paradigm, values in groups.items()}
 
 
@@ -191,53 +216,74 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _read_file(path: Path) -> Iterator[tuple[int, MinimalPair]]:
-    """Pairs with the numbers of their lines, from 1; empty lines are skipped."""
+def _rows(path: Path) -> Iterator[tuple[int, Callable[[], Fields]]]:
+    """Lines by number, from 1, each read when it is asked for; UID and pairID are always there."""
+    if path.suffix == ".parquet":
+        for number, row in enumerate(_parquet(path), start=1):
+            fields = {"UID": path.parent.name, "pairID": row.get("pair_id", number - 1), **row}
+            yield number, partial(dict, fields)
+        return
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LsnsError(f"{path} cannot be read as UTF-8 text ({error})") from None
-    for number, line in enumerate(lines, start=1):
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise LsnsError(f"{path} cannot be read ({error.strerror})") from None
+    for number, line in enumerate(re.split(rb"\r\n?|\n", content), start=1):
         if line.strip():
-            yield number, _read_line(path, number, line)
+            yield number, partial(_read_line, path, number, line)
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[int, MinimalPair]]:
-    """Pairs with the numbers of their rows, from 1; named by the folder, as the hub has it."""
+def _parquet(path: Path) -> list[Fields]:
     from lsns.evaluation.cells import parquet_module
 
     parquet = parquet_module()
     try:
-        rows = parquet.ParquetFile(path).read().to_pylist()
+        return parquet.ParquetFile(path).read().to_pylist()
     except (OSError, ValueError) as error:
         raise LsnsError(f"{path} cannot be read as Parquet ({error})") from None
-    for number, row in enumerate(rows, start=1):
-        fields = {"UID": path.parent.name, "pairID": row.get("pair_id", number - 1), **row}
-        yield number, _make_pair(path, number, fields)
 
 
-def _read_line(path: Path, number: int, line: str) -> MinimalPair:
+def _read_line(path: Path, number: int, line: bytes) -> Fields:
     where = f"{path}, line {number}"
     try:
-        fields = json.loads(line)
-    except ValueError as error:
-        raise LsnsError(f"{where}: not JSON ({error})") from None
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LsnsError(f"{where} is not UTF-8 ({error.reason}); save it as UTF-8") from None
+    fields = json_value(text, where)
     if not isinstance(fields, dict):
-        raise LsnsError(f"{where}: a JSON object is needed, found {line[:40]!r}")
-    return _make_pair(path, number, fields)
+        raise LsnsError(f"{where}: a JSON object is needed, found {shown(fields)}")
+    given = {key: value for key, value in fields.items() if value is not None}
+    return {"UID": path.stem, "pairID": number - 1, **given}
 
 
-def _make_pair(path: Path, number: int, fields: dict[str, Any]) -> MinimalPair:
-    where = f"{path}, line {number}"
+def _make_pair(where: str, paradigm: str, fields: Fields) -> MinimalPair:
     good, bad = (_sentence(where, fields, key) for key in ("sentence_good", "sentence_bad"))
-    if good == bad:
-        raise LsnsError(f"{where}: both sentences are {good[:60]!r}; a pair must differ")
-    paradigm, item = fields.get("UID", path.stem), fields.get("pairID", number - 1)
-    return MinimalPair(str(paradigm), str(item), good, bad, where)
+    item = name_of(fields["pairID"], f"{where}: pairID")
+    return MinimalPair(paradigm, item, good, bad, where)
 
 
-def _sentence(where: str, fields: dict[str, Any], key: str) -> str:
+def _sentence(where: str, fields: Fields, key: str) -> str:
     text = fields.get(key)
     if not isinstance(text, str) or not text.strip():
-        raise LsnsError(f"{where}: {key} must be a sentence, found {text!r}")
+        raise LsnsError(f"{where}: {key} must be a sentence, found {shown(text)}")
     return text
+
+
+def _told_apart(pairs: Sequence[MinimalPair]) -> list[MinimalPair]:
+    """The pairs with their flaws, each under a name of its own within its paradigm."""
+    names: defaultdict[str, flaws.Names] = defaultdict(flaws.Names)
+    sentences: set[tuple[str, str, str]] = set()
+    told = []
+    for pair in pairs:
+        content = (pair.paradigm, pair.good, pair.bad)
+        item, again = names[pair.paradigm](pair.item)
+        flaw = flaws.joined(
+            {
+                flaws.EQUAL: pair.good == pair.bad,
+                flaws.BLANKS: any(text != text.strip() for text in (pair.good, pair.bad)),
+                flaws.SAME: content in sentences,
+                flaws.NAMESAKE: again,
+            }
+        )
+        sentences.add(content)
+        told.append(replace(pair, item=item, flaw=flaw))
+    return told

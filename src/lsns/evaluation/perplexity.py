@@ -14,6 +14,7 @@ from lsns.errors import LsnsError
 from lsns.evaluation.logprobs import sequence_logprobs
 from lsns.evaluation.scoring import Front, Prefix, TextTokens, encode, in_front, resolve_prefix
 from lsns.models.base import BaseModel
+from lsns.stimuli.files import read_text as read_utf8
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore
@@ -66,10 +67,8 @@ def read_text(path: str | Path | None = None) -> str:
     """
     if path is None:
         return (files("lsns.evaluation") / "data" / "text.txt").read_text(encoding="utf-8")
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LsnsError(f"{path} cannot be read as UTF-8 text ({error})") from None
+    # The ends of lines as on this machine, wherever the file was written.
+    text = read_utf8(Path(path)).replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise LsnsError(f"{path} is empty; a text is needed")
     return text
@@ -164,6 +163,8 @@ def _plan(
     model: BaseModel, ids: Sequence[int], front: Front, context: int | None, stride: int | None
 ) -> list[Window]:
     most = model.context_length
+    if most is not None and most < 2:
+        raise LsnsError(f"the model reads at most {most} token, and a window has at least 2")
     context = context or min(CONTEXT, most or CONTEXT)
     if context < 2 or (most is not None and context > most):
         raise LsnsError(

@@ -16,6 +16,8 @@ from lsns.errors import LsnsError
 
 Array = np.ndarray[Any, Any]
 RESAMPLES = 2000
+# With more, their means under all conditions would be gigabytes.
+MOST_RESAMPLES = 100_000
 LEVEL = 0.95
 # With fewer, the smallest p that could be reached is 0.05 or more.
 ENOUGH_CONTROLS = 20
@@ -82,8 +84,7 @@ def bootstrap_means(
         resamples: how many.
         seed: of the draws.
     """
-    if resamples < 1:
-        raise LsnsError(f"resamples must be at least 1; got {resamples}")
+    check_resamples(resamples)
     rng = np.random.default_rng(seed)
     groups = _groups(paradigms)
     drawn = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
@@ -97,6 +98,14 @@ def bootstrap_means(
             share = np.divide(times, sizes, out=np.zeros(len(times)), where=sizes > 0)
             total[start : start + step] += sums * share[:, None] / len(groups)
     return total
+
+
+def check_resamples(resamples: int) -> None:
+    """Raise an `LsnsError` for a number of resamples that cannot be drawn."""
+    if resamples < 1:
+        raise LsnsError(f"resamples must be at least 1; got {resamples}")
+    if resamples > MOST_RESAMPLES:
+        raise LsnsError(f"resamples must be at most {MOST_RESAMPLES:,}; got {resamples}")
 
 
 def interval(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsns.cache import atomic, digest_of, read_json, write_json
 from lsns.errors import LsnsError
+from lsns.evaluation import flaws
 from lsns.evaluation.benchmarks import Benchmark, parse_benchmarks
 from lsns.evaluation.cells import CellStore, with_condition
 from lsns.evaluation.conditions import (
@@ -30,7 +31,7 @@ from lsns.evaluation.conditions import (
     make_conditions,
     make_targets,
 )
-from lsns.evaluation.statistics import RESAMPLES
+from lsns.evaluation.statistics import RESAMPLES, check_resamples
 from lsns.evaluation.summary import dissociate, measure_outcome, summarize
 from lsns.evaluation.tables import describe_study
 from lsns.localization import Localization, localize
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from lsns.models.base import BaseModel
 
 logger = logging.getLogger(__name__)
+Mask = Localization | UnitMask | Target | str | Path
 PACKAGES = ("lsns", "numpy", "torch", "transformers", "tokenizers", "pyarrow")
 
 
@@ -99,13 +101,13 @@ class Study:
 
 def evaluate(
     model: BaseModel | ModelRequest | str,
-    masks: Iterable[Localization | UnitMask | Target | str | Path],
-    benchmarks: Sequence[str] = ("minimal-pairs",),
+    masks: Mask | Iterable[Mask],
+    benchmarks: str | Sequence[str] = ("minimal-pairs",),
     *,
-    controls: Sequence[str] | None = None,
+    controls: str | Sequence[str] | None = None,
     split_outliers: bool = False,
     seeds: int | Sequence[int] = 20,
-    modes: Sequence[str] = ("zero",),
+    modes: str | Sequence[str] = ("zero",),
     prefix: str = "auto",
     limit: int | None = None,
     output_dir: str | Path = "results",
@@ -116,7 +118,8 @@ def evaluate(
 ) -> Study:
     """Measure what lesions take away, against controls that are alike in all but selectivity.
 
-    What was computed before with the same model, masks and items is read from `output_dir`; with
+    Where several masks, benchmarks, controls or modes may be given, one may be given alone. What
+    was computed before with the same model, masks and items is read from `output_dir`; with
     nothing left to compute, a model that is given by name is not loaded.
 
     Args:
@@ -137,23 +140,26 @@ def evaluate(
         limit: items of each paradigm at most, the first ones.
         output_dir: for `items/*.parquet`, `summary.csv` and `study.json`.
         cache_dir: see `localize`.
-        batch_size: texts per forward pass; results do not depend on it, but for rounding.
-        resamples: of the bootstrap.
+        batch_size: texts per forward pass; another size changes log-probabilities by rounding, less
+            than 1e-4 nats for a sentence in float32.
+        resamples: of the bootstrap, at most 100,000.
         progress: show a bar.
 
     Raises:
         LsnsError: options, masks, benchmarks or a model that cannot be used, or an item that
-            cannot be scored: it is never taken for a wrong one.
+            cannot be scored: it is never taken for a wrong one. Flaws of published items, such as
+            two equal sentences, are no errors: see `flaws`.
     """
-    if resamples < 1:
-        raise LsnsError(f"resamples must be at least 1; got {resamples}")
+    check_resamples(resamples)
+    benchmarks, modes = list(_several(benchmarks)), list(_several(modes))
+    controls = None if controls is None else list(_several(controls))
     # What can be known to be wrong is said before anything is localized: `masks` may be lazy.
     check_options(controls, seeds, modes)
     store = CellStore(Path(output_dir))
     chosen = parse_benchmarks(benchmarks, limit=limit)
     subject = _Subject(model)
     targets = make_targets(
-        masks,
+        _several(masks),
         lambda spec: _find(subject, spec, cache_dir, progress),
         split_outliers=split_outliers,
     )
@@ -162,6 +168,10 @@ def evaluate(
     front = _front(subject, prefix, Path(output_dir))
     run = _Run(subject, conditions, chosen, front, store, batch_size)
     tables = run.complete(progress=progress)
+    flawed = {one.name: _flaws(tables[run.key(conditions[0], one)]) for one in chosen}
+    for name, counts in flawed.items():
+        if counts:
+            logger.warning("%s: scored as they are: %s", name, flaws.described(counts))
     outcomes = [
         measure_outcome(
             benchmark,
@@ -172,11 +182,11 @@ def evaluate(
     ]
     options = {
         "masks": [target.label for target in targets],
-        "benchmarks": list(benchmarks),
-        "controls": None if controls is None else list(controls),
+        "benchmarks": benchmarks,
+        "controls": controls,
         "split_outliers": split_outliers,
         "seeds": seeds if isinstance(seeds, int) else list(seeds),
-        "modes": list(modes),
+        "modes": modes,
         "prefix": prefix,
         "limit": limit,
         "batch_size": batch_size,
@@ -185,12 +195,17 @@ def evaluate(
     study = Study(
         [row for outcome in outcomes for row in summarize(outcome, conditions)],
         dissociate(outcomes, conditions),
-        _manifest(run, targets, options) | {"transferred": transferred},
+        _manifest(run, targets, options, flawed) | {"transferred": transferred},
         [(c, b, tables[run.key(c, b)]) for c in conditions for b in chosen],
     )
     with store.alone("study", "its summary"):
         _write(study, Path(output_dir))
     return study
+
+
+def _several(given: Any) -> Any:
+    """What was given, in a list if it is one alone."""
+    return [given] if isinstance(given, Mask) else given
 
 
 class _Subject:
@@ -473,7 +488,20 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
 
 
-def _manifest(run: _Run, targets: Sequence[Target], options: Mapping[str, Any]) -> dict[str, Any]:
+def _flaws(intact: pa.Table) -> dict[str, int]:
+    """How many items have which flaw; a row of SyntaxGym is one prediction of an item."""
+    rows = intact.select(["paradigm", "item", "flaw", "logp_good", "correct"]).to_pylist()
+    ties = sum(row["correct"] is None and row["logp_good"] is not None for row in rows)
+    items = {(row["paradigm"], row["item"]): row["flaw"] for row in rows}
+    return flaws.counted(items.values(), ties)
+
+
+def _manifest(
+    run: _Run,
+    targets: Sequence[Target],
+    options: Mapping[str, Any],
+    flawed: Mapping[str, Mapping[str, int]],
+) -> dict[str, Any]:
     front = run.front
     shown = "nothing" if front.token is None else front.token
     return {
@@ -487,7 +515,13 @@ def _manifest(run: _Run, targets: Sequence[Target], options: Mapping[str, Any]) 
             for t in targets
         ],
         "benchmarks": [
-            {"name": b.name, "digest": b.digest, "domain": b.domain, **b.description}
+            {
+                "name": b.name,
+                "digest": b.digest,
+                "domain": b.domain,
+                "flaws": flawed[b.name],
+                **b.description,
+            }
             for b in run.benchmarks
         ],
         "cells": [

@@ -9,23 +9,27 @@ done about punctuation, so that a comma which is a region has a space in front.
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsns.errors import LsnsError
+from lsns.evaluation import flaws
 from lsns.evaluation.formulas import Formula, Region, evaluate, parse, regions_of
 from lsns.evaluation.scoring import Prefix, TextScore, score_texts, span_surprisal
+from lsns.json_text import json_value, name_of, shown
 from lsns.models.base import BaseModel
+from lsns.stimuli.files import read_text
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore
 
 # Bits by (condition, region number), of one item.
 Surprisals = Mapping[tuple[str, int], float]
+_WHOLE = re.compile(r"-?[0-9]{1,9}(\.0)?")
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,14 @@ class Suite:
         items: per item its sentences by condition.
         formulas: the predictions, as they are written.
         predictions: the same, parsed.
+        flaws: of the items that have some, by item; see `flaws`.
     """
 
     name: str
     items: tuple[tuple[str, Mapping[str, Sentence]], ...]
     formulas: tuple[str, ...]
     predictions: tuple[Formula, ...]
+    flaws: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sentences(self) -> list[Sentence]:
@@ -90,6 +96,7 @@ class PredictionResult:
         item: the item's number.
         prediction: the prediction's place in the suite, from 0.
         correct: whether it holds.
+        flaw: of the item; see `flaws`.
     """
 
     benchmark: str
@@ -97,6 +104,12 @@ class PredictionResult:
     item: str
     prediction: int
     correct: bool
+    flaw: str | None = None
+
+    @property
+    def score(self) -> float:
+        """1 where it holds, else 0."""
+        return float(self.correct)
 
 
 def read_suites(path: str | Path, *, limit: int | None = None) -> list[Suite]:
@@ -135,11 +148,11 @@ def read_suite(path: str | Path, *, limit: int | None = None) -> Suite:
     """
     path = Path(path)
     content = _load(path)
-    name = str(content["meta"].get("name") or path.stem)
+    name = name_of(content["meta"].get("name") or path.stem, f"{path}: the suite's name")
     metric = content["meta"].get("metric", "sum")
     if metric != "sum":
-        raise LsnsError(f"suite {name}: metric {metric!r}; only sum is supported")
-    items = tuple(_read_item(name, item) for item in content["items"][:limit])
+        raise LsnsError(f"suite {name}: metric {shown(metric)}; only sum is supported")
+    items, flawed = _read_items(name, content["items"][:limit])
     formulas = tuple(_formula(name, entry) for entry in content["predictions"])
     predictions = tuple(
         parse(text, name=f"suite {name}, prediction {place}")
@@ -147,7 +160,7 @@ def read_suite(path: str | Path, *, limit: int | None = None) -> Suite:
     )
     for place, prediction in enumerate(predictions, start=1):
         _check_regions(f"suite {name}, prediction {place}", prediction, items)
-    return Suite(name, items, formulas, predictions)
+    return Suite(name, items, formulas, predictions, flawed)
 
 
 def score_suites(
@@ -260,14 +273,11 @@ def _evaluate_item(
                 f"{condition!r} has nothing in front that it could be surprising after; "
                 "use another prefix than none"
             ) from None
-        yield PredictionResult(benchmark, suite.name, item, place, correct)
+        yield PredictionResult(benchmark, suite.name, item, place, correct, suite.flaws.get(item))
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LsnsError(f"{path} cannot be read as JSON ({error})") from None
+    content = json_value(read_text(path), str(path))
     kinds = {"meta": dict, "items": list, "predictions": list}
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), kind) and (content[key] or key == "meta")
@@ -277,39 +287,87 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_item(suite: str, item: Any) -> tuple[str, Mapping[str, Sentence]]:
-    number = str(item.get("item_number", "?")) if isinstance(item, dict) else "?"
+def _read_items(
+    suite: str, given: Sequence[Any]
+) -> tuple[tuple[tuple[str, Mapping[str, Sentence]], ...], dict[str, str]]:
+    """The items, each under a name of its own, and the flaws of those that have some."""
+    names, read, flawed = flaws.Names(), {}, {}
+    contents: set[tuple[tuple[str, str], ...]] = set()
+    for one in given:
+        name, sentences = _read_item(suite, one)
+        item, again = names(name)
+        read[item] = {s.condition: replace(s, item=item) for s in sentences}
+        content = tuple((s.condition, s.text) for s in sentences)
+        flaw = flaws.joined(
+            {
+                flaws.BLANKS: _has_blanks(one),
+                flaws.CONDITION: len(read[item]) < len(sentences),
+                flaws.SAME: content in contents,
+                flaws.NAMESAKE: again,
+            }
+        )
+        contents.add(content)
+        flawed |= {item: flaw} if flaw else {}
+    return tuple(read.items()), flawed
+
+
+def _read_item(suite: str, item: Any) -> tuple[str, list[Sentence]]:
+    given = item.get("item_number", "?") if isinstance(item, dict) else "?"
+    number = name_of(given, f"suite {suite}: item_number")
+    where = f"suite {suite}, item {number}"
     try:
-        sentences = [_read_sentence(number, condition) for condition in item["conditions"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        sentences = [_read_sentence(where, number, one) for one in item["conditions"]]
+    except (KeyError, TypeError, AttributeError) as error:
         raise LsnsError(
-            f"suite {suite}, item {number} cannot be read ({type(error).__name__}: {error}); "
+            f"{where} cannot be read ({type(error).__name__}: {error}); "
             "expected conditions with a condition_name and regions"
         ) from None
     empty = next((s.condition for s in sentences if not s.text), None)
     if empty is not None or not sentences:
-        raise LsnsError(f"suite {suite}, item {number}: condition {empty!r} has no text")
-    return number, {sentence.condition: sentence for sentence in sentences}
+        raise LsnsError(f"{where}: condition {empty!r} has no text")
+    return number, sentences
 
 
-def _read_sentence(item: str, condition: Mapping[str, Any]) -> Sentence:
+def _read_sentence(where: str, item: str, condition: Mapping[str, Any]) -> Sentence:
+    name = name_of(condition["condition_name"], f"{where}: condition_name")
     regions = tuple(
-        (int(region["region_number"]), str(region["content"]).strip())
+        (_region_number(where, region["region_number"]), _content(region).strip())
         for region in condition["regions"]
     )
-    return Sentence(item, str(condition["condition_name"]), regions)
+    numbers = [number for number, _ in regions]
+    if len(set(numbers)) < len(numbers):
+        raise LsnsError(f"{where}, {name}: a region_number is there twice; give each its own")
+    return Sentence(item, name, regions)
+
+
+def _content(region: Mapping[str, Any]) -> str:
+    content = region["content"]
+    if isinstance(content, (dict, list)):
+        raise TypeError("the content of a region is no text")
+    return "" if content is None else str(content)
+
+
+def _has_blanks(item: Mapping[str, Any]) -> bool:
+    texts = (_content(region) for one in item["conditions"] for region in one["regions"])
+    return any(text != text.strip() for text in texts)
+
+
+def _region_number(where: str, value: Any) -> int:
+    if _WHOLE.fullmatch(str(value)) is None:
+        raise LsnsError(f"{where}: region_number must be a whole number; found {shown(value)}")
+    return int(float(value))
 
 
 def _formula(suite: str, entry: Any) -> str:
     if not isinstance(entry, dict) or not isinstance(entry.get("formula"), str):
-        raise LsnsError(f"suite {suite}: a prediction without a formula: {str(entry)[:60]!r}")
+        raise LsnsError(f"suite {suite}: a prediction without a formula: {shown(entry)}")
     return entry["formula"]
 
 
 def _check_regions(
     name: str, prediction: Formula, items: Sequence[tuple[str, Mapping[str, Sentence]]]
 ) -> None:
-    for region in regions_of(prediction):
+    for region in dict.fromkeys(regions_of(prediction)):
         without = [item for item, sentences in items if not _has(sentences, region)]
         if without:
             what = f"condition {region.condition!r}"

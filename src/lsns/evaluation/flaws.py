@@ -1,0 +1,59 @@
+"""Flaws that published benchmarks have: such items are scored as they are, counted, and said.
+
+Only what cannot be scored stops a run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+EQUAL = "equal sentences"
+BLANKS = "blanks at an end"
+SAME = "the sentences of an earlier item"
+NAMESAKE = "the name of an earlier item"
+CONDITION = "one condition twice"
+TIE = "a tie under the intact model"
+# What is done about it, where that is no matter of course.
+_DONE = {EQUAL: ": a tie", TIE: ": half correct", NAMESAKE: ": numbered", CONDITION: ": the last"}
+_BETWEEN = "; "
+
+
+def joined(flaws: Mapping[str, bool]) -> str | None:
+    """The flaws that an item has, as a text; None: it has none."""
+    return _BETWEEN.join(flaw for flaw, there in flaws.items() if there) or None
+
+
+def counted(flaws: Iterable[str | None], ties: int = 0) -> dict[str, int]:
+    """How many items have each flaw; an item with two counts for both.
+
+    Args:
+        flaws: of each item, from `joined`.
+        ties: items without a preference under the intact model.
+    """
+    found = Counter(flaw for text in flaws if text for flaw in text.split(_BETWEEN))
+    return dict(sorted(found.items())) | ({TIE: ties} if ties else {})
+
+
+def described(counts: Mapping[str, int]) -> str:
+    """In words, such as `2 items with equal sentences: a tie`."""
+    return ", ".join(
+        f"{n} item{'s' * (n != 1)} with {flaw}{_DONE.get(flaw, '')}" for flaw, n in counts.items()
+    )
+
+
+class Names:
+    """Tells items of one name apart: the second `3` is `3 (2)`."""
+
+    def __init__(self) -> None:
+        self._times: Counter[str] = Counter()
+        self._given: set[str] = set()
+
+    def __call__(self, name: str) -> tuple[str, bool]:
+        """A name that no earlier item has, and whether it had to be made."""
+        made = name
+        while made in self._given:
+            self._times[name] += 1
+            made = f"{name} ({self._times[name] + 1})"
+        self._given.add(made)
+        return made, made != name
