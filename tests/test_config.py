@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import time
+import tracemalloc
+from contextlib import suppress
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from lsns import LsnsError, UnitMask, load_model, localize
 from lsns.cli import run
 from lsns.config import (
     AnalysisConfig,
+    EvaluationConfig,
     ExperimentConfig,
     GenerationConfig,
     LesionConfig,
@@ -124,6 +128,12 @@ def test_to_yaml_and_back(tmp_path_factory, prompts, percentage, seeds, revision
     assert keys == {key for key, _ in schema()}
 
 
+def test_what_is_written_has_no_aliases(tmp_path):
+    same = ("uniform", "layer")
+    config = ExperimentConfig(evaluation=EvaluationConfig(controls=same, part_controls=same))
+    assert ExperimentConfig.from_yaml(config.to_yaml(tmp_path / "x.yaml")) == config
+
+
 def test_everything_that_the_functions_take_is_a_key():
     loading = set(inspect.signature(load_model).parameters)
     assert {entry.name for entry in fields(ModelConfig)} == loading | {"plugins"}
@@ -163,7 +173,7 @@ BAD = [
     ("analysis:\n  percentage: [5]", "found [5]"),
     ("analysis:\n  seed: -1", "analysis.seed wants a whole number, 0 to 4294967295; found -1"),
     ("analysis:\n  seed: 1.0", "found 1.0"),
-    ("analysis:\n  num_units: 0", "analysis.num_units wants a whole number from 1"),
+    ("analysis:\n  num_units: 0", "analysis.num_units wants a whole number, 1 to 1000000000"),
     ("analysis:\n  method: ttset", "found the text 'ttset'; did you mean ttest?"),
     ("analysis:\n  pooling: lsat-token", "did you mean last-token?"),
     ("analysis:\n  localize_range: 90-80", "START-END"),
@@ -191,7 +201,7 @@ BAD = [
     ("lesion:\n  seeds: [1, 1]", "different"),
     ("prompts: the fox", "line 1: prompts wants a list"),
     ("prompts: [5]", "prompts wants a list of different values, each text; found [5]"),
-    ("prompts: &a [*a]", "line 1: prompts: not a plain value"),
+    ("prompts: &a [*a]", "line 1: not a configuration: an alias (*a); write its value"),
     (
         "prompts: [a]\nanalysis:\n  pooling: sum\nlesion:\n  mode: mean",
         "line 5: lesion.mode cannot",
@@ -205,8 +215,25 @@ BAD = [
     ("\n\x01", "line 2: not YAML"),
     ("{}\n---\n{}", "not YAML"),
     ("[" * 5000, "nested too deeply"),
-    ("model: !!python/object:os.system {}", "line 1: model wants keys with values"),
-    ("model:\n  name: !!python/object:os.system {}", "line 2: model.name: not a plain value"),
+    ("model: !!python/object:os.system {}", "line 1: not a configuration: a tag (!!python/object:"),
+    ("model:\n  name: !!python/object:os.system {}", "line 2: not a configuration: a tag"),
+    ("report: !!bool foo", "line 1: not a configuration: a tag (!!bool); leave it out, and quote"),
+    ("model:\n  revision: !!timestamp x", "line 2: not a configuration: a tag (!!timestamp)"),
+    ("analysis:\n  seed: !!int ''", "line 2: not a configuration: a tag (!!int)"),
+    ("prompts: [!!binary 'a']", "line 1: not a configuration: a tag (!!binary)"),
+    ("? !!bool x\n: 1", "line 1: not a configuration: a tag (!!bool)"),
+    ('\nprompts: ["\\UFFFFFFFF"]', "line 2: not YAML: an escape or a number out of range"),
+    (f"%YAML {'9' * 5000}.1\n---\n", "line 1: not YAML: an escape or a number out of range"),
+    (f"analysis:\n  outlier_threshold: {'9' * 400}", "wants a number above 0; found 999"),
+    (f"analysis:\n  seed: 0x{'f' * 398}", "wants a whole number, 0 to 4294967295; found 1"),
+    (f"analysis:\n  seed: 0x{'f' * 4000}", "line 2: not a configuration: a number of more than"),
+    (f"lesion:\n  seeds: [{'9' * 5000}]", "line 2: not a configuration: a number of more than"),
+    ("analysis:\n  percentage: .inf", "found inf"),
+    ("evaluation:\n  seeds: 1000000000", "evaluation.seeds wants a whole number, 1 to 10000;"),
+    ("evaluation:\n  resamples: 1000000000", "evaluation.resamples wants a whole number, 1 to"),
+    ("audit: {permutations: 1000000000}", "audit.permutations wants a whole number, 19 to 100000;"),
+    ("audit: {halves: 1000000000}", "audit.halves wants a whole number, 1 to 10000;"),
+    ("k" * 900 + ": 1", "kkk... is not a key; there are model"),
     ("model:\n  revision: 2001-99-99", "line 2: model.revision: not a plain value"),
     ("model:\n  revision: 2001-01-01", "found 2001-01-01; quote it"),
 ]
@@ -222,6 +249,83 @@ def test_what_a_user_can_get_wrong_is_one_line(tmp_path, monkeypatch, capsys, te
     assert error.startswith("lsns: my.yaml")
     assert message in error
     assert not Path("results").exists()
+
+
+LEVELS = ["prompts:", "- &a [x, x, x, x, x, x, x, x, x]"] + [
+    f"- &{name} [{', '.join([f'*{below}'] * 9)}]"
+    for below, name in zip("abcdefgh", "bcdefghi", strict=True)
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n".join(LEVELS), "line 3: not a configuration: an alias (*a)"),
+        (f"prompts: [{'[' * 400_000}", "line 1: not a configuration: nested too deeply"),
+        (f"prompts: [{'1, ' * 100_000}]", "line 1: not a configuration: more than 10,000 values"),
+        (f"lesion: {{conditions: [{'none, ' * 9_000}]}}", "lesion.conditions wants a list"),
+        (f"analysis: {{seed: 1{':1' * 200_000}}}", "a number of more than 400 digits"),
+        (f"model: {{dtype: {'x' * 490_000}}}", "model.dtype wants one of float32"),
+        ("x" * 10**7, "no configuration: it has more than 500,000 characters"),
+    ],
+    ids=["aliases", "deep", "many", "long", "sexagesimal", "text", "file"],
+)
+def test_a_bomb_is_one_line_within_a_second_in_bounded_memory(tmp_path, text, message):
+    path = tmp_path / "bomb.yaml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(LsnsError, match=re.escape(message)) as caught:
+        ExperimentConfig.from_yaml(path)
+    assert time.process_time() - start < 1
+    assert len(str(caught.value)) < len(str(path)) + 300
+    tracemalloc.start()
+    with pytest.raises(LsnsError, match=re.escape(message)):
+        ExperimentConfig.from_yaml(path)
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+
+
+def test_numbers_of_many_digits_in_python():
+    for wrong in ({"seed": 10**5000}, {"outlier_threshold": 10**5000}):
+        with pytest.raises(LsnsError, match="found a number of too many digits"):
+            AnalysisConfig(**wrong)
+
+
+# What has a meaning in YAML, or is one of its traps.
+PIECES = [
+    *"{}[],:?-|>&*!%@`'\"#=~\n\t\\ ", "- ", ": ", "<<: ", "&a ", "*a", "!!bool ", "!!int ''",
+    "!<x> ", "---\n", "...\n", "%TAG ! x\n", "\\UFFFFFFFF", "\\ud800", ".inf", ".nan", "0b_", "0x_",
+    "1:2:3", "1e999", "9" * 300, "2001-99-99", "2001-01-01 00:00:00 +99:99", "\x00", "\x85",
+    "\u2028", "\ufeff", "null", "true", "model", "prompts", "x",
+]  # fmt: skip
+MUTATION = st.tuples(st.integers(0, 6000), st.integers(0, 30), st.lists(st.sampled_from(PIECES)))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    start=st.sampled_from([commented_default(), GUIDES, "", "prompts: [a]\nmodel: {name: x}\n"]),
+    mutations=st.lists(MUTATION, min_size=1, max_size=3),
+    override=st.lists(st.sampled_from(PIECES) | st.text(max_size=3)).map("".join),
+)
+def test_any_text_is_a_configuration_or_a_line(tmp_path_factory, start, mutations, override):
+    text = start
+    for place, cut, pieces in mutations:
+        text = text[:place] + "".join(pieces) + text[place + cut :]
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, encoding="utf-8")
+    for overrides in ([], [f"prompts={override}"], [override]):
+        with suppress(LsnsError):
+            assert isinstance(ExperimentConfig.from_yaml(path, overrides), ExperimentConfig)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=5)).map("".join))
+def test_any_value_is_a_value_or_a_line(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "empty.yaml"
+    path.write_text("")
+    for key in ("prompts", "model.name", "analysis.percentage", "evaluation.seeds", "report"):
+        with suppress(LsnsError):
+            ExperimentConfig.from_yaml(path, [f"{key}={value}"])
 
 
 def test_files_that_cannot_be_read(tmp_path, capsys):
@@ -263,7 +367,8 @@ BAD_SET = [
     ("percentage=1", "did you mean analysis.percentage?"),
     ("model=gpt2", "--set model: a section; set one of its keys: model.name"),
     ("model.name=a: b", "found a mapping"),
-    ("model.name=!!python/name:os.system", "--set model.name: model.name: not a plain value"),
+    ("model.name=!!python/name:os.system", "--set model.name, line 1: not a configuration: a tag"),
+    ("prompts=[&a [x], *a]", "--set prompts, line 1: not a configuration: an alias (*a)"),
 ]
 
 

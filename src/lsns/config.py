@@ -21,6 +21,8 @@ import yaml
 from lsns.analysis import METHODS
 from lsns.analysis.outliers import THRESHOLD
 from lsns.analysis.selection import PercentileRange
+from lsns.audits.calibration import MOST_PERMUTATIONS
+from lsns.audits.reliability import MOST_HALVES
 from lsns.cache import atomic
 from lsns.errors import LsnsError
 from lsns.evaluation.conditions import CONTROLS, MOST_SEEDS
@@ -36,6 +38,10 @@ LARGEST_SEED = 2**32 - 1
 # How alike a word must be to be offered for a misspelt one (difflib's ratio).
 CUTOFF = 0.5
 WIDTH = 100
+# More than anything can be counted to here.
+LARGEST = 10**9
+# What a configuration is bounded by, so that reading one is quick whatever it is.
+CHARACTERS, VALUES, DEPTH, DIGITS = 500_000, 10_000, 10, 400
 # Line breaks of YAML 1.1 that are none to others, and the byte order mark.
 LINE_BREAKS = "\x85\u2028\u2029\ufeff"
 
@@ -54,7 +60,7 @@ class _Kind:
 
     Attributes:
         words: in words, to follow "wants".
-        read: a value to the value that is stored; raises ValueError for one that is not taken.
+        read: a value to the value that is stored; raises an error for one that is not taken.
         choices: the names it takes, for "did you mean".
     """
 
@@ -97,13 +103,12 @@ def _flag() -> _Kind:
     return _Kind("true or false", read)
 
 
-def _integer(low: int, high: float = math.inf) -> _Kind:
+def _integer(low: int, high: int = LARGEST) -> _Kind:
     def read(value: Any) -> int:
         _require(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high)
         return value
 
-    until = "" if high == math.inf else f" to {high}"
-    return _Kind(f"a whole number, {low}{until}" if until else f"a whole number from {low}", read)
+    return _Kind(f"a whole number, {low} to {high}", read)
 
 
 def _number(high: float = math.inf) -> _Kind:
@@ -147,10 +152,7 @@ def _method() -> _Kind:
 def _pooling() -> _Kind:
     def read(value: Any) -> str:
         _require(isinstance(value, str))
-        try:
-            return parse_pooling(value)
-        except LsnsError:
-            raise ValueError from None
+        return parse_pooling(value)
 
     return _Kind(f"one of {', '.join(get_args(Pooling))}", read, get_args(Pooling))
 
@@ -158,10 +160,7 @@ def _pooling() -> _Kind:
 def _range() -> _Kind:
     def read(value: Any) -> str:
         _require(isinstance(value, str))
-        try:
-            PercentileRange.parse(value)
-        except LsnsError:
-            raise ValueError from None
+        PercentileRange.parse(value)
         return value
 
     return _Kind("100-100, 0-0 or START-END with 0 <= START < END <= 100", read)
@@ -411,8 +410,8 @@ class AuditConfig(_Section):
     profile: bool = _key(
         True, _flag(), "run the model for the further conditions of the stimuli, if they have some"
     )
-    halves: int = _key(20, _integer(1), "random halves for reliability")
-    permutations: int = _key(1000, _integer(19), "shuffles of the labels")
+    halves: int = _key(20, _integer(1, MOST_HALVES), "random halves for reliability")
+    permutations: int = _key(1000, _integer(19, MOST_PERMUTATIONS), "shuffles of the labels")
     alpha: float = _key(
         0.05, _number(0.5), "family-wise error rate of the threshold that chance reaches"
     )
@@ -598,7 +597,7 @@ def _read(entry: Field[Any], key: str, value: Any) -> Any:
     kind: _Kind = entry.metadata["kind"]
     try:
         return kind.read(value)
-    except (ValueError, TypeError, RuntimeError):
+    except (LsnsError, ArithmeticError, ValueError, TypeError, RuntimeError):
         raise _KeyError(
             key, f"wants {kind.words}; found {_shown(value)}{_meant(kind, value)}"
         ) from None
@@ -607,7 +606,7 @@ def _read(entry: Field[Any], key: str, value: Any) -> Any:
 def _meant(kind: _Kind, value: Any) -> str:
     words = value if isinstance(value, (list, tuple)) else [value]
     for word in words:
-        near = difflib.get_close_matches(str(word).lower(), kind.choices, 1, CUTOFF)
+        near = difflib.get_close_matches(_plainly(word).lower(), kind.choices, 1, CUTOFF)
         if near and word not in kind.choices:
             return f"; did you mean {near[0]}?"
     return (
@@ -630,7 +629,15 @@ def _shown(value: Any) -> str:
         return f"the text {_short(repr(value))}"
     if isinstance(value, dict):
         return "a mapping"
-    return _short(str(list(value) if isinstance(value, tuple) else value))
+    return _plainly(list(value) if isinstance(value, tuple) else value)
+
+
+def _plainly(value: Any) -> str:
+    try:
+        return _short(str(value))
+    except ValueError:
+        # Python writes no number of more than some thousands of digits.
+        return "a number of too many digits"
 
 
 def _short(text: str) -> str:
@@ -673,18 +680,70 @@ def _entries_of_file(path: Path) -> dict[str, _Entry]:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(CHARACTERS + 1)
     except UnicodeDecodeError:
         raise LsnsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LsnsError(f"configuration {path} cannot be read ({reason})") from None
+    if len(text) > CHARACTERS:
+        raise LsnsError(f"{path} is no configuration: it has more than {CHARACTERS:,} characters")
+    return text
+
+
+class _NotTakenError(yaml.MarkedYAMLError):
+    """YAML, but more than a configuration needs."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose values stand where they are written, a bounded number of them.
+
+    Without aliases, a few of which stand for a billion values, and without tags, which make other
+    values of a text than a reader sees.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._count = 0
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The one value of the text."""
+        try:
+            return super().get_single_node()
+        except (ValueError, OverflowError):
+            # PyYAML makes a character of any escape, and a number of any %YAML.
+            said = "an escape or a number out of range"
+            raise yaml.MarkedYAMLError(problem=said, problem_mark=self.get_mark()) from None
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> Any:
+        """A value; PyYAML calls this for each."""
+        event: Any = self.peek_event()
+        self._depth, self._count = self._depth + 1, self._count + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise _not_taken(event, f"an alias (*{_short(event.anchor)}); write its value")
+        if event.tag is not None:
+            tag = _short(event.tag.replace("tag:yaml.org,2002:", "!!"))
+            raise _not_taken(event, f"a tag ({tag}); leave it out, and quote what is text")
+        if self._depth > DEPTH:
+            raise _not_taken(event, "nested too deeply")
+        if self._count > VALUES:
+            raise _not_taken(event, f"more than {VALUES:,} values")
+        node = super().compose_node(parent, index)
+        if node.tag.endswith((":int", ":float")) and len(node.value) > DIGITS:
+            raise _not_taken(event, f"a number of more than {DIGITS} digits")
+        self._depth -= 1
+        return node
+
+
+def _not_taken(event: yaml.Event, what: str) -> _NotTakenError:
+    return _NotTakenError(problem=what, problem_mark=event.start_mark)
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
     """The YAML nodes, which know their lines; nothing is made of them yet."""
     try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.compose(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise LsnsError(f"{name}, line {line}: not YAML: {error.reason}") from None
@@ -692,9 +751,8 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = error.problem or error.context
-        raise LsnsError(f"{name}, line {line}: not YAML: {said} (column {column})") from None
-    except RecursionError:
-        raise LsnsError(f"{name}: not a configuration: nested too deeply") from None
+        what = "not a configuration" if isinstance(error, _NotTakenError) else "not YAML"
+        raise LsnsError(f"{name}, line {line}: {what}: {said} (column {column})") from None
 
 
 def _walk(root: yaml.Node | None, name: str) -> Iterator[_Entry]:
@@ -755,7 +813,7 @@ def _value(node: yaml.Node | None, place: str) -> Any:
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
         said = getattr(error, "problem", None) or str(error)
         raise LsnsError(f"{place}: not a plain value ({_short(said)})") from None
     finally:
@@ -773,6 +831,7 @@ def _known_key(key: str, place: str) -> str:
         return key
     if key in aliases:
         return aliases[key]
+    key = _short(key)
     raise LsnsError(f"{place}: {key} is not a key; {_advice(key, [*known, *SECTIONS, *aliases])}")
 
 

@@ -96,7 +96,10 @@ def test_every_selection_can_be_audited(model, tmp_path, options):
     json.dumps(audit(found, options=FEW).to_dict(), allow_nan=False)
 
 
-@pytest.mark.parametrize("options", [{"halves": 0}, {"permutations": 5}, {"alpha": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"halves": 0}, {"halves": 10**9}, {"permutations": 5}, {"permutations": 10**9}, {"alpha": 0}],
+)
 def test_impossible_options(options):
     with pytest.raises(LsnsError):
         AuditOptions(**options)

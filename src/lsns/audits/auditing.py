@@ -11,12 +11,25 @@ import numpy as np
 
 from lsns.analysis import MomentsAnalyzer
 from lsns.analysis.selection import random_state
-from lsns.audits.calibration import ALPHA, PERMUTATIONS, Calibration, permutation_test
+from lsns.audits.calibration import (
+    ALPHA,
+    MOST_PERMUTATIONS,
+    PERMUTATIONS,
+    Calibration,
+    permutation_test,
+)
 from lsns.audits.confounds import Confound, audit_confounds
 from lsns.audits.lesions import ALL, LesionEvidence, find_evidence, read_summary
 from lsns.audits.outliers import OutlierAudit, audit_outliers
 from lsns.audits.protocols import ProtocolOverlap, compare_methods, compare_protocols
-from lsns.audits.reliability import HALVES, PERCENTAGES, Items, Reliability, measure_reliability
+from lsns.audits.reliability import (
+    HALVES,
+    MOST_HALVES,
+    PERCENTAGES,
+    Items,
+    Reliability,
+    measure_reliability,
+)
 from lsns.audits.selectivity import Selectivity, measure_selectivity
 from lsns.audits.verdict import (
     Finding,
@@ -108,9 +121,11 @@ class AuditOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("halves", 1), ("permutations", 19)):
-            if getattr(self, name) < least:
-                raise LsnsError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        bounds = {"halves": (1, MOST_HALVES), "permutations": (19, MOST_PERMUTATIONS)}
+        for name, (least, most) in bounds.items():
+            if not least <= getattr(self, name) <= most:
+                found = getattr(self, name)
+                raise LsnsError(f"{name} must be at least {least} and at most {most}; got {found}")
         for percentage in self.percentages:
             if not 0 < percentage <= 100:
                 raise LsnsError(f"percentages must be above 0 and at most 100; got {percentage}")

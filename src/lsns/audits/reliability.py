@@ -31,6 +31,7 @@ Array = np.ndarray[Any, Any]
 Split = Literal["halves", "folds"]
 Sides = tuple[Moments, Moments]
 HALVES = 20
+MOST_HALVES = 10_000
 PERCENTAGES = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
