@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 import lsns
+import lsns.config
 from lsns.cli import run
+from lsns.experiment import run_experiment
 from lsns.models.factory import ModelFactory
+from lsns.plugins import permit
 from tests.conftest import REPOSITORY
-from tests.tiny import TEXTS, make_tokenizer
+from tests.tiny import TEXTS, make_tokenizer, write_inputs
 
 EXAMPLES = REPOSITORY / "examples"
 EFFECT_SIZE = f"{EXAMPLES / 'effect_size.py'}:EffectSizeAnalyzer"
@@ -28,6 +33,90 @@ def test_the_example_analyzer_selects_by_cohens_d(tiny_model, tmp_path):
     assert set(np.flatnonzero(found.mask.units)) == set(np.argsort(-d.ravel())[:9])
     np.testing.assert_allclose(found.scores, d, rtol=1e-6)
     assert "_method=effect-size" in found.save(tmp_path)[0].name
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A tiny model, a configuration, and `evil.py`, which leaves a file when it is run."""
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path, 6)
+    code = (EXAMPLES / "effect_size.py").read_text()
+    (tmp_path / "evil.py").write_text(f"{code}\nimport pathlib\npathlib.Path('ran').touch()\n")
+    (tmp_path / "my.yaml").write_text(
+        "model: {name: tiny, device: cpu}\nstimuli: mine.csv\nreport: false\n"
+        "analysis: {percentage: 10}\naudit: {enabled: false}\noutput_dir: out\ncache_dir: kept\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model.plugins", "[evil.py]", "model.plugins: evil.py"),
+        ("model.plugins", "[evil]", "model.plugins: evil"),
+        ("analysis.method", "evil.py:EffectSizeAnalyzer", None),
+        ("analysis.method", "evil:EffectSizeAnalyzer", None),
+        ("model.trust_remote_code", "true", "model.trust_remote_code: of tiny"),
+    ],
+)
+def test_code_that_a_configuration_names_needs_permission(here, capsys, caplog, key, value, said):
+    section, _, name = key.partition(".")
+    text = (
+        (here / "my.yaml").read_text().replace(f"{section}: {{", f"{section}: {{{name}: {value}, ")
+    )
+    (here / "my.yaml").write_text(text)
+    said = said or f"{key}: {value}"
+    config = lsns.config.ExperimentConfig.from_yaml("my.yaml")
+    with pytest.raises(lsns.LsnsError, match="in Python: allow_code=True"):
+        run_experiment(config)
+    assert run(["run", "my.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        f"lsns: this would run code ({said}); if you trust it, allow it with --allow-code (in "
+        "Python: allow_code=True)\n"
+    )
+    assert not (here / "ran").exists()
+    assert not (here / "out").exists()
+    sys.modules.pop("evil", None)
+    assert run(["run", "my.yaml", "--allow-code"]) == 0
+    assert [text for text in caplog.messages if "code" in text] == [
+        f"running code, as allowed: {said}"
+    ]
+    assert (here / "ran").exists() == ("evil" in value)
+
+
+def test_so_does_that_of_a_mask_given_by_its_name(here, capsys):
+    model = ["--model-name", "tiny", "--device", "cpu"]
+    mask = "language@10:evil.py:EffectSizeAnalyzer"
+    study = ["evaluate", *model, "--mask", mask, "--controls", "none", "--limit", "1"]
+    pair = ["compare", "language@10", mask, *model]
+    for command in (study, pair):
+        assert run(command) == 2
+        assert f"would run code (mask {mask})" in capsys.readouterr().err
+        assert not (here / "ran").exists()
+    with pytest.raises(lsns.LsnsError, match=r"would run code \(mask language"):
+        lsns.evaluate("tiny", [mask], output_dir="out")
+    assert not (here / "ran").exists()
+    for command in (study, pair):
+        sys.modules.pop("evil", None)
+        assert run([*command, "--allow-code"]) == 0
+        (here / "ran").unlink()
+
+
+def test_what_is_typed_needs_no_permission(here):
+    sys.modules.pop("evil", None)
+    model = ["--model-name", "tiny", "--device", "cpu"]
+    typed = [*model, "--stimuli", "mine.csv", "--percentage", "10"]
+    for code in (["--method", "evil.py:EffectSizeAnalyzer"], ["--plugin", "evil.py"]):
+        assert run(["localize", *typed, *code]) == 0
+        (here / "ran").unlink()
+    assert run(["localize", *typed, "--trust-remote-code"]) == 0
+
+
+def test_many_pieces_of_code_are_one_line():
+    with pytest.raises(lsns.LsnsError, match=r"\(0; 1; 2; 3; 4; and 3 more\)"):
+        permit([str(i) for i in range(8)], allowed=False)
+    permit([], allowed=False)
 
 
 def test_a_method_of_ones_own_cannot_be_kept_from_outliers(tiny_model, tmp_path, monkeypatch):

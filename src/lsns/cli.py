@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from lsns.errors import LsnsError
 
 if TYPE_CHECKING:
+    from lsns.evaluation.conditions import MaskSpec
     from lsns.localization import Localization
     from lsns.mask import UnitMask
     from lsns.models.base import BaseModel
@@ -215,6 +216,7 @@ def run_config(
     /,
     *,
     override: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    allow_code: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Do what a configuration file says: localize, lesion, evaluate, audit, and write the page.
 
@@ -224,6 +226,9 @@ def run_config(
         A YAML file; lsns config prints one with every key and its default.
     override
         KEY=VALUE, as in analysis.percentage=1: overrides the file; once for each key.
+    allow_code
+        Run the code that the configuration names: plugins, a method of your own, what comes with
+        the model, functions of lm-eval's tasks. Without it, such a configuration is refused.
     """
     from lsns.config import ExperimentConfig
     from lsns.experiment import run_experiment
@@ -231,7 +236,7 @@ def run_config(
     from lsns.report.text import describe_continuations, describe_localization
 
     read = ExperimentConfig.from_yaml(config, override)
-    result = run_experiment(read, source=config, progress=True)
+    result = run_experiment(read, source=config, allow_code=allow_code, progress=True)
     print(describe_localization(result.found))
     for prompt, continuations in result.continuations.items():
         print(f"\n{describe_continuations(prompt, continuations)}")
@@ -336,6 +341,7 @@ def evaluate(
     prefix: str = "auto",
     limit: int | None = None,
     resamples: int = 2000,
+    allow_code: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("results"),
 ) -> None:
     """Measure on benchmarks what a lesion takes away, against control lesions.
@@ -370,6 +376,8 @@ def evaluate(
         Items of each paradigm at most, the first ones.
     resamples
         Of the bootstrap, at most 100000.
+    allow_code
+        Run code that a task's file (lm-eval:FILE) or a --mask (language@1:file.py:Class) names.
     output
         Folder for the results; the same command goes on from what is there.
     """
@@ -383,7 +391,7 @@ def evaluate(
         request = SharedRequest.of(_request(model, base))
         study = run_study(
             request,
-            _masks(request, base, chosen.percentage, network, mask),
+            _masks(request, base, chosen.percentage, network, _specs(mask, allow_code)),
             benchmark,
             controls=None if controls is None else _words(controls),
             split_outliers=split_outliers,
@@ -395,6 +403,7 @@ def evaluate(
             cache_dir=chosen.cache_dir,
             batch_size=chosen.batch_size,
             resamples=resamples,
+            allow_code=allow_code,
             progress=True,
         )
     print(study)
@@ -481,6 +490,7 @@ def compare(
     *masks: str,
     model: CompareModelOptions | None = None,
     options: SelectionOptions | None = None,
+    allow_code: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
 ) -> None:
     """Count the units that masks share, pair by pair, against chance.
@@ -494,6 +504,8 @@ def compare(
         Which model.
     options
         Which units.
+    allow_code
+        Run the code that a mask names, as language@1:file.py:Class does.
     output
         File for the comparison as JSON.
     """
@@ -502,7 +514,8 @@ def compare(
 
     asked = model or CompareModelOptions()
     with _threads(asked.threads):
-        result = compare_pairs(_named_masks(masks, asked, options or SelectionOptions()))
+        specs = dict(zip(masks, _specs(masks, allow_code), strict=True))
+        result = compare_pairs(_named_masks(specs, asked, options or SelectionOptions()))
     print(result)
     if output is not None:
         write_json(output, result.to_dict())
@@ -651,14 +664,11 @@ def _masks(
     base: LocalizationOptions,
     percentages: str | None,
     networks: Sequence[str],
-    masks: Sequence[str],
+    specs: Sequence[MaskSpec | Path],
 ) -> Iterator[Localization | Path]:
     """Every network at every percentage, and what --mask names."""
-    from lsns.evaluation.conditions import parse_spec
-
-    specs = [parse_spec(text) for text in masks]
     amounts = [None] if percentages is None else [_number(text) for text in _words(percentages)]
-    for network in networks or ((None,) if not masks or percentages is not None else ()):
+    for network in networks or ((None,) if not specs or percentages is not None else ()):
         for amount in amounts:
             yield _localize(request, replace(base, percentage=amount), network)
     for spec in specs:
@@ -671,19 +681,28 @@ def _masks(
         yield _localize(request, own, spec.network)
 
 
+def _specs(texts: Sequence[str], allow_code: bool) -> list[MaskSpec | Path]:
+    """Masks as they are written; one that names code needs permission."""
+    from lsns.evaluation.conditions import parse_spec
+    from lsns.plugins import permit
+
+    specs = [parse_spec(text) for text in texts]
+    named = [code for spec in specs if not isinstance(spec, Path) for code in spec.code]
+    permit(named, allowed=allow_code)
+    return specs
+
+
 def _named_masks(
-    texts: Sequence[str], model: ModelOptions, options: SelectionOptions
+    specs: Mapping[str, MaskSpec | Path], model: ModelOptions, options: SelectionOptions
 ) -> dict[str, UnitMask]:
     """Masks by what they were asked for as: files are read, networks localized."""
-    from lsns.evaluation.conditions import parse_spec
     from lsns.mask import UnitMask
     from lsns.models.factory import SharedRequest
 
     base = LocalizationOptions(**asdict(options))
     request = SharedRequest.of(_request(model, base))
     named: dict[str, UnitMask] = {}
-    for text in texts:
-        spec = parse_spec(text)
+    for text, spec in specs.items():
         if isinstance(spec, Path):
             named[text] = UnitMask.load(spec)
             continue

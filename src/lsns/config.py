@@ -729,7 +729,7 @@ class _Loader(yaml.SafeLoader):
             raise _not_taken(event, "nested too deeply")
         if self._count > VALUES:
             raise _not_taken(event, f"more than {VALUES:,} values")
-        node = super().compose_node(parent, index)
+        node: Any = super().compose_node(parent, index)
         if node.tag.endswith((":int", ":float")) and len(node.value) > DIGITS:
             raise _not_taken(event, f"a number of more than {DIGITS} digits")
         self._depth -= 1

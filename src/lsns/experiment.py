@@ -24,7 +24,7 @@ from lsns.lesions.continuations import Continuation, continue_under_lesions
 from lsns.lesions.controls import Control
 from lsns.localization import Localization, localize, make_analyzer, select
 from lsns.models.factory import ModelRequest, SharedRequest
-from lsns.plugins import load_module
+from lsns.plugins import load_module, names_code, permit
 from lsns.report.results import (
     AUDIT,
     CONFIG,
@@ -73,7 +73,11 @@ class ExperimentResult:
 
 
 def run_experiment(
-    config: ExperimentConfig, *, source: Path | None = None, progress: bool = False
+    config: ExperimentConfig,
+    *,
+    source: Path | None = None,
+    allow_code: bool = False,
+    progress: bool = False,
 ) -> ExperimentResult:
     """Do what a config says, and write the results into its `output_dir`.
 
@@ -84,16 +88,19 @@ def run_experiment(
     Args:
         config: see `ExperimentConfig`.
         source: the file that it was read from, which must not be lost.
+        allow_code: run the code that the config names; see `code_of`.
         progress: show bars while the model runs.
 
     Raises:
         LsnsError: see `localize`, `lesion`, `evaluate` and `audit`; a folder that cannot be written
-            to, or a package that is not installed and will be needed.
+            to, a package that is not installed and will be needed, or code without `allow_code`.
     """
+    _check_packages(config)
+    own, tasks = code_of(config), _code_of_tasks(config)
+    # With permission, tasks are told of where they are run.
+    permit(own if allow_code else [*own, *tasks], allowed=allow_code)
     for plugin in config.model.plugins:
         load_module(plugin)
-    _check_packages(config)
-    _check_benchmarks(config)
     options = _audit_options(config)
     config, contrast = resolve(config)
     folder = _output_folder(config.output_dir)
@@ -107,7 +114,7 @@ def run_experiment(
     paths += [*found.save(folder), *_write_units(folder, found)]
     continuations = _continue_all(request, config, found)
     paths += _write_continuations(folder, continuations)
-    study = _evaluate(request, config, found, progress=progress)
+    study = _evaluate(request, config, found, allow_code=allow_code, progress=progress)
     paths += [] if study is None else [folder / STUDY / n for n in ("study.json", "summary.csv")]
     audited = _audit(request, config, found, study, options, progress=progress)
     paths += [] if audited is None else [audited.save(folder / AUDIT)]
@@ -127,10 +134,23 @@ def _check_packages(config: ExperimentConfig) -> None:
         )
 
 
-def _check_benchmarks(config: ExperimentConfig) -> None:
-    """A benchmark that is not there is said before the model runs, not after."""
-    if config.evaluation.benchmarks:
-        parse_benchmarks(config.evaluation.benchmarks, limit=config.evaluation.limit)
+def code_of(config: ExperimentConfig) -> list[str]:
+    """The code that a config names, each in words, without that of its benchmarks' tasks.
+
+    Modules and files of `model.plugins`, a method `module:Class`, and the code that comes with a
+    model under `trust_remote_code`. Built-in and installed methods and models are none.
+    """
+    model, method = config.model, config.analysis.method
+    code = [f"model.plugins: {plugin}" for plugin in model.plugins]
+    code += [f"model.trust_remote_code: of {model.name}"] if model.trust_remote_code else []
+    return code + ([f"analysis.method: {method}"] if names_code(method) else [])
+
+
+def _code_of_tasks(config: ExperimentConfig) -> list[str]:
+    """That of its benchmarks; one that is not there is said before the model runs, not after."""
+    asked = config.evaluation
+    made = parse_benchmarks(asked.benchmarks, limit=asked.limit) if asked.benchmarks else []
+    return [code for benchmark in made for code in benchmark.code]
 
 
 def _output_folder(output_dir: str) -> Path:
@@ -259,7 +279,12 @@ def _kind_of(condition: str, lesion: LesionConfig) -> Control:
 
 
 def _evaluate(
-    request: ModelRequest, config: ExperimentConfig, found: Localization, *, progress: bool
+    request: ModelRequest,
+    config: ExperimentConfig,
+    found: Localization,
+    *,
+    allow_code: bool,
+    progress: bool,
 ) -> Study | None:
     asked = config.evaluation
     if not asked.benchmarks:
@@ -278,6 +303,7 @@ def _evaluate(
         cache_dir=config.cache_dir,
         batch_size=asked.batch_size,
         resamples=asked.resamples,
+        allow_code=allow_code,
         progress=progress,
     )
 

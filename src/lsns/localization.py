@@ -25,7 +25,7 @@ from lsns.mask import UnitMask
 from lsns.measurement import UNSET, Measurement, measure
 from lsns.models.factory import ModelRequest
 from lsns.moments import adjust_p_values, welch
-from lsns.plugins import ANALYZERS, installed, load_attribute
+from lsns.plugins import ANALYZERS, installed, load_attribute, names_code
 from lsns.stimuli.contrast import Contrast
 from lsns.stimuli.networks import load_contrast
 
@@ -204,7 +204,7 @@ def make_analyzer(method: str, options: Mapping[str, Any]) -> BaseAnalyzer:
     """
     made = METHODS.get(method)
     if made is None:
-        made = load_attribute(method) if ":" in method else installed(ANALYZERS, method)
+        made = load_attribute(method) if names_code(method) else installed(ANALYZERS, method)
     if made is None:
         raise LsnsError(
             f"no method {method!r}; use one of {', '.join(METHODS)}, or module:Class for your own"

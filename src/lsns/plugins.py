@@ -1,11 +1,16 @@
-"""Code of a user's own: analyzers and models by name, from a module, a file or an entry point."""
+"""Code of a user's own: analyzers and models by name, from a module, a file or an entry point.
+
+Code that a file names (a configuration, a task of lm-eval) is run only with permission; see
+`permit`. What is installed, typed on the command line or passed in Python needs none.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,8 +19,39 @@ from typing import Any
 
 from lsns.errors import LsnsError
 
+logger = logging.getLogger(__name__)
 ANALYZERS = "lsns.analyzers"
 MODELS = "lsns.models"
+# Pieces of code that a line names.
+SHOWN = 5
+
+
+def names_code(method: str) -> bool:
+    """Whether a method is code to be imported, `module:Class` or `file.py:Class`."""
+    return ":" in method
+
+
+def permit(code: Sequence[str], *, allowed: bool) -> None:
+    """Say what code is going to be run, or refuse it; nothing is run here.
+
+    Args:
+        code: what would be run and where it is named, each in words, such as
+            `model.plugins: my_models.py`; nothing needs no permission.
+        allowed: whether it may be run.
+
+    Raises:
+        LsnsError: there is code, and it is not allowed.
+    """
+    if not code:
+        return
+    more = f"; and {len(code) - SHOWN} more" if len(code) > SHOWN else ""
+    what = "; ".join(code[:SHOWN]) + more
+    if not allowed:
+        raise LsnsError(
+            f"this would run code ({what}); if you trust it, allow it with --allow-code (in "
+            "Python: allow_code=True)"
+        )
+    logger.info("running code, as allowed: %s", what)
 
 
 def load_module(name: str) -> ModuleType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
@@ -190,6 +191,116 @@ def test_tasks_of_lm_eval_have_digests_of_their_files():
     # 67 paradigms, the group, and what they include.
     assert len(files["blimp"]) == 69
     assert "/" not in str(files)
+
+
+EVIL = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n" + (
+    "def clean(docs):\n    return docs\n"
+)
+CODE = {
+    "a function": ("process_docs: !function evil.clean", "!function evil.clean in "),
+    "a class": ("class: !function evil.clean", "!function evil.clean in "),
+    "an include": ("include: base.yml", "!function evil.clean in "),
+    "an include of an include": ("include: [more.yml]", "!function evil.clean in "),
+    "a key": ("metadata: {? !function evil.clean : 1}", "!function evil.clean in "),
+    "overwritten": ("doc_to_text: !function evil.clean\ndoc_to_text: x", "!function evil.clean"),
+    "of another name": ("%TAG !e! !func\n---\nx: !e!tion evil.clean", "!function evil.clean"),
+    "a script as metric": ("metric_list: [{metric: ./evil.py}]", "metric ./evil.py in "),
+    "a metric of the hub": ("metric_list: [{metric: acc, hf_evaluate: true}]", "metric acc in "),
+    "code with data": ("dataset_kwargs: {trust_remote_code: true}", "data set with trust_remote"),
+    "pickles": ("dataset_path: pandas", "data set pandas in "),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), CODE.values(), ids=list(CODE))
+def test_code_of_a_task_needs_permission(tiny_model, tmp_path, text, message):
+    pytest.importorskip("lm_eval", reason=INSTALLED)
+    (tmp_path / "evil.py").write_text(EVIL)
+    (tmp_path / "base.yml").write_text("process_docs: !function evil.clean\n")
+    (tmp_path / "more.yml").write_text("include: base.yml\n")
+    start = "" if text.startswith("%") else "task: tiny_choice\n"
+    (tmp_path / "tiny_choice.yaml").write_text(f"{start}{text}\n")
+    with pytest.raises(LsnsError, match=r"would run code \(.*allow it with --allow-code") as caught:
+        evaluate(tiny_model, [a_mask()], [f"lm-eval:{tmp_path / 'tiny_choice.yaml'}"])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def own_tasks(monkeypatch, tmp_path):
+    """lm-eval knows no tasks but those of the folder: its own take it many seconds to read."""
+    tasks = pytest.importorskip("lm_eval.tasks", reason=INSTALLED)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    monkeypatch.setattr(
+        harness, "_tasks_with",
+        lambda folder: tasks.TaskManager(include_path=str(folder), include_defaults=False),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "members",
+    ["[inner]", "[{task: inner}]", "[{group: g, task: [inner]}]", "[{group: outer, task: [x]}]",
+     "[t]"],
+)  # fmt: skip
+def test_so_does_that_of_a_task_that_a_group_lists(tmp_path, own_tasks, members):
+    (tmp_path / "inner.yaml").write_text("task: inner\ntag: t\nprocess_docs: !function evil.f\n")
+    (tmp_path / "outer.yaml").write_text("group: outer\ntask: [inner]\n")
+    (tmp_path / "mine.yaml").write_text(f"group: mine\ntask: {members}\n")
+    code = parse_benchmark(f"lm-eval:{tmp_path / 'mine.yaml'}").code
+    assert code == [f"!function evil.f in {tmp_path / 'inner.yaml'}"]
+
+
+def test_with_permission_it_is_said_and_run(tiny_model, tmp_path, own_tasks, caplog):
+    (tmp_path / "evil.py").write_text(EVIL)
+    (tmp_path / "base.yml").write_text("process_docs: !function evil.clean\n")
+    path = write_task(tmp_path, include="base.yml")
+    caplog.set_level("INFO", "lsns")
+    evaluate(
+        tiny_model, [a_mask()], [f"lm-eval:{path}"], controls=[], output_dir=tmp_path / "out",
+        resamples=10, limit=2, allow_code=True,
+    )  # fmt: skip
+    assert (tmp_path / "ran").exists()
+    said = [text for text in caplog.messages if "running code" in text]
+    base = (tmp_path / "base.yml").resolve()
+    assert said == [f"running code, as allowed: !function evil.clean in {base}"]
+
+
+def test_a_template_does_not_reach_into_python(tiny_model, tmp_path, own_tasks, monkeypatch):
+    import lm_eval.utils
+
+    monkeypatch.chdir(tmp_path)
+    before = lm_eval.utils.env
+    evil = "{{ cycler.__init__.__globals__.os.mkdir('ran') }}"
+    path = write_task(tmp_path, doc_to_text=evil)
+    with pytest.raises(LsnsError, match="lm-eval task tiny_choice failed") as caught:
+        evaluate(tiny_model, [a_mask()], [f"lm-eval:{path}"], output_dir=tmp_path / "out")
+    assert "SecurityError" in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+    assert lm_eval.utils.env is before
+
+
+def test_what_is_installed_needs_no_permission():
+    pytest.importorskip("lm_eval", reason=INSTALLED)
+    hellaswag = parse_benchmark("lm-eval:hellaswag")
+    assert "utils.py" in [path.name for path in hellaswag.paths]
+    assert hellaswag.code == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "task: [&a [*a]]",
+        "x: &a [*a]",
+        "dataset_kwargs: 5",
+        "include: 5",
+        "? !!bool x",
+    ],
+)
+def test_a_hostile_file_is_a_benchmark_or_an_error(tmp_path, any_version, text):
+    (tmp_path / "x.yaml").write_text(text)
+    with suppress(LsnsError):
+        assert parse_benchmark(f"lm-eval:{tmp_path / 'x.yaml'}").code == []
 
 
 def test_two_files_of_one_name_in_a_folder(tiny_model, tmp_path):

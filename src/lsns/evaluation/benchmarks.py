@@ -86,6 +86,11 @@ class Benchmark(ABC):
         content = {path.name: sha256_file(path) for path in self.paths}
         return {"kind": type(self).__name__, "files": content, "limit": self.limit}
 
+    @property
+    def code(self) -> list[str]:
+        """What scoring runs that is not installed, each in words; see `lsns.plugins.permit`."""
+        return []
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the description."""

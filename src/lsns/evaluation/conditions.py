@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from lsns.errors import LsnsError
 from lsns.lesions.controls import Control, TooFewUnitsError, control_mask
 from lsns.mask import UnitMask
+from lsns.plugins import names_code
 
 if TYPE_CHECKING:
     from lsns.localization import Localization
@@ -51,6 +52,12 @@ class MaskSpec(NamedTuple):
     network: str
     percentage: float
     method: str | None
+
+    @property
+    def code(self) -> list[str]:
+        """What scores its units, if that is not installed, in words; see `lsns.plugins.permit`."""
+        text = f"mask {self.network}@{self.percentage:g}:{self.method}"
+        return [text] if self.method and names_code(self.method) else []
 
 
 @dataclass(frozen=True, eq=False)

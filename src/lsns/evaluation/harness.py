@@ -15,6 +15,8 @@ from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 # The first of these that a task has is its score; all are a share of correct items.
 METRICS = ("acc", "exact_match", "em", "f1", "mcc")
 BATCH_SIZE = 16
+# Of a task's YAML, at most.
+DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,21 @@ class HarnessTask(Benchmark):
     @property
     def paths(self) -> list[Path]:
         """All files that the task is made of: YAML, the code of its functions, local data."""
-        _ = _version()
-        if self._file is not None:
-            return _sources([self._file], lambda name: _yaml_files(name, self._manager))
-        name = _known(self.argument, self._manager)
-        return _sources(
-            _yaml_files(name, self._manager), lambda name: _yaml_files(name, self._manager)
-        )
+        others: dict[Path, None] = {}
+        for path, config in self._configs.items():
+            others |= dict.fromkeys(_code_files(config, path.parent))
+            others |= dict.fromkeys(_data_files(config))
+        return [*self._configs, *(path for path in others if path.is_file())]
+
+    @property
+    def code(self) -> list[str]:
+        """See `Benchmark`: what the files of a task of one's own make lm-eval run."""
+        own = {path: one for path, one in self._configs.items() if not _is_installed(path)}
+        return [
+            f"{code} in {path}"
+            for path, config in own.items()
+            for code in dict.fromkeys([*_tagged(path), *_scripts(config)])
+        ]
 
     @property
     def description(self) -> dict[str, Any]:
@@ -73,6 +85,17 @@ class HarnessTask(Benchmark):
         if not path.is_file():
             raise LsnsError(f"no file {path}")
         return path.resolve()
+
+    @cached_property
+    def _configs(self) -> dict[Path, dict[str, Any]]:
+        """The YAML files that the task is made of, read."""
+        _ = _version()
+        if self._file is not None:
+            return _read_configs([self._file], lambda name: _yaml_files(name, self._manager))
+        name = _known(self.argument, self._manager)
+        return _read_configs(
+            _yaml_files(name, self._manager), lambda name: _yaml_files(name, self._manager)
+        )
 
     @cached_property
     def _manager(self) -> Any:
@@ -132,7 +155,7 @@ def _evaluate(
     options = {} if front.token_id is None else {"prefix_token_id": front.token_id}
     size = batch_size or BATCH_SIZE
     try:
-        with model.evaluating():
+        with model.evaluating(), _sandboxed():
             wrapped = models.HFLM(
                 pretrained=model.model, tokenizer=model.tokenizer, batch_size=size, **options
             )
@@ -213,48 +236,88 @@ def _yaml_files(name: str, manager: Any) -> list[Path]:
     return [path for member in members for path in _yaml_files(member, manager)]
 
 
-def _sources(starts: Sequence[Path], find: Callable[[str], Sequence[Path]]) -> list[Path]:
-    """YAML files, those that they include or list, the code that they name, and their data.
+def _read_configs(
+    starts: Sequence[Path], find: Callable[[str], Sequence[Path]]
+) -> dict[Path, dict[str, Any]]:
+    """YAML files and those that they include or list, each with its content.
 
     Args:
         starts: the first ones.
         find: the files of a task that a group lists.
     """
-    configs: dict[Path, None] = {}
-    others: dict[Path, None] = {}
+    configs: dict[Path, dict[str, Any]] = {}
     waiting = list(starts)
     while waiting:
         path = waiting.pop()
         if path in configs:
             continue
-        configs[path] = None
-        config = _config(path)
-        waiting += [(path.parent / name).resolve() for name in _listed(config.get("include"))]
-        waiting += [file for name in _members(config.get("task")) for file in find(name)]
-        others |= dict.fromkeys(_code_files(config, path.parent))
-        others |= dict.fromkeys(_data_files(config))
-    return [*configs, *(path for path in others if path.is_file())]
+        config = configs[path] = _config(path)
+        waiting += [(path.parent / str(name)).resolve() for name in _listed(config.get("include"))]
+        # A group lists its tasks, in many ways; a task has no list. Other words find nothing.
+        tasks = config.get("task")
+        names = [name for name in _each(tasks) if isinstance(name, str)]
+        waiting += [file for name in names if name is not tasks for file in find(name)]
+    return configs
 
 
-def _members(tasks: Any) -> Iterator[str]:
-    """The names that a group lists; a task has no list."""
-    for entry in tasks if isinstance(tasks, list) else []:
-        name = entry.get("task") or entry.get("group") if isinstance(entry, dict) else entry
-        yield from [name] if isinstance(name, str) else _members(name)
+def _each(value: Any) -> Iterator[Any]:
+    """A value and all below it; what aliases repeat is looked into once."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        yield (one := waiting.pop())
+        if isinstance(one, (dict, list)) and id(one) not in seen:
+            seen.add(id(one))
+            waiting += one.values() if isinstance(one, dict) else one
 
 
-def _code_files(value: Any, folder: Path) -> Iterator[Path]:
+def _code_files(config: Mapping[str, Any], folder: Path) -> Iterator[Path]:
     """The Python files of the functions in a configuration."""
-    if isinstance(value, _Function):
-        yield folder / f"{value.rpartition('.')[0].replace('.', '/')}.py"
-    children = value.values() if isinstance(value, dict) else value
-    for child in children if isinstance(value, (dict, list)) else []:
-        yield from _code_files(child, folder)
+    for value in _each(config):
+        if isinstance(value, _Function):
+            yield folder / f"{value.rpartition('.')[0].replace('.', '/')}.py"
+
+
+@cache
+def _is_installed(path: Path) -> bool:
+    """Whether a file came with lm-eval."""
+    package = find_spec("lm_eval")
+    places = (package.submodule_search_locations or []) if package else []
+    return any(path.is_relative_to(Path(place).resolve()) for place in places)
+
+
+def _tagged(path: Path) -> Iterator[str]:
+    """What a YAML file has that is more than data, such as `!function`, wherever it stands."""
+    for event in yaml.parse(_bytes(path), Loader=_Safe):
+        tag = getattr(event, "tag", None)
+        if tag is not None and tag not in yaml.SafeLoader.yaml_constructors:
+            yield f"{tag} {getattr(event, 'value', '')}".strip()
+
+
+def _scripts(config: Mapping[str, Any]) -> Iterator[str]:
+    """Metrics and data sets in a configuration that are scripts, or pickles, which are no less."""
+    for value in _each(config):
+        if not isinstance(value, dict):
+            continue
+        metric, data = value.get("metric"), value.get("dataset_path")
+        if metric is not None and (value.get("hf_evaluate") or str(metric) not in _metrics()):
+            yield f"metric {metric}"
+        if data == "pandas" or value.get("trust_remote_code"):
+            yield f"data set {data or 'with trust_remote_code'}"
+
+
+@cache
+def _metrics() -> frozenset[str]:
+    """The metrics that lm-eval has itself; others it loads as scripts, from here or the hub."""
+    with _quiet(), _same_random_state():
+        import_module("lm_eval.api.metrics")
+        return frozenset(import_module("lm_eval.api.registry").METRIC_REGISTRY)
 
 
 def _data_files(config: Mapping[str, Any]) -> Iterator[Path]:
     """The local files that a configuration names."""
-    files = (config.get("dataset_kwargs") or {}).get("data_files") or []
+    options = config.get("dataset_kwargs")
+    files = (options.get("data_files") if isinstance(options, dict) else None) or []
     for entry in files.values() if isinstance(files, dict) else _listed(files):
         yield from (Path(name) for name in _listed(entry))
 
@@ -269,17 +332,38 @@ class _Function(str):
     __slots__ = ()
 
 
-def _config(path: Path) -> dict[str, Any]:
-    class Loader(yaml.SafeLoader):
-        """Reads lm-eval's `!function` without running it."""
+# What lm-eval reads with, so that both see the same.
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    Loader.add_constructor(
-        "!function",
-        lambda loader, node: _Function(loader.construct_scalar(node)),  # type: ignore[arg-type]
-    )
+
+class _Loader(_Safe):
+    """Reads lm-eval's `!function` without running it."""
+
+
+_Loader.add_constructor("!function", lambda loader, node: _Function(loader.construct_scalar(node)))
+
+
+def _opened(event: yaml.Event) -> int:
+    opens = isinstance(event, yaml.CollectionStartEvent)
+    return opens - isinstance(event, yaml.CollectionEndEvent)
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise LsnsError(f"{path} cannot be read as YAML ({error})") from None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    text = _bytes(path)
+    try:
+        # libyaml crashes where Python would say that it is nested too deeply.
+        opened = (_opened(event) for event in yaml.parse(text, Loader=_Safe))
+        if any(depth > DEPTH for depth in accumulate(opened)):
+            raise ValueError("nested too deeply")
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506
+    except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise LsnsError(f"{path} cannot be read as YAML ({error})") from None
     if not isinstance(content, dict):
         raise LsnsError(f"{path} is no lm-eval task; expected keys such as task")
@@ -307,6 +391,23 @@ def _same_random_state() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numbers)
+
+
+@contextmanager
+def _sandboxed() -> Iterator[None]:
+    """Templates of tasks do not reach into Python: in lm-eval's own environment they can."""
+    from jinja2.sandbox import SandboxedEnvironment
+
+    utils: Any = import_module("lm_eval.utils")
+    before = utils.env
+    utils.env = SandboxedEnvironment(
+        undefined=before.undefined, keep_trailing_newline=before.keep_trailing_newline
+    )
+    utils.env.filters |= before.filters
+    try:
+        yield
+    finally:
+        utils.env = before
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from lsns.evaluation.tables import describe_study
 from lsns.localization import Localization, localize
 from lsns.mask import UnitMask
 from lsns.models.factory import ModelRequest, SharedRequest
+from lsns.plugins import permit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,6 +115,7 @@ def evaluate(
     cache_dir: str | Path | None = None,
     batch_size: int | None = None,
     resamples: int = RESAMPLES,
+    allow_code: bool = False,
     progress: bool = False,
 ) -> Study:
     """Measure what lesions take away, against controls that are alike in all but selectivity.
@@ -143,12 +145,14 @@ def evaluate(
         batch_size: texts per forward pass; another size changes log-probabilities by rounding, less
             than 1e-4 nats for a sentence in float32.
         resamples: of the bootstrap, at most 100,000.
+        allow_code: run code that a task's file (`lm-eval:FILE`) or a mask given as text
+            (`language@1:file.py:Class`) names.
         progress: show a bar.
 
     Raises:
-        LsnsError: options, masks, benchmarks or a model that cannot be used, or an item that
-            cannot be scored: it is never taken for a wrong one. Flaws of published items, such as
-            two equal sentences, are no errors: see `flaws`.
+        LsnsError: options, masks, benchmarks or a model that cannot be used, code without
+            `allow_code`, or an item that cannot be scored: it is never taken for a wrong one.
+            Flaws of published items, such as two equal sentences, are no errors: see `flaws`.
     """
     check_resamples(resamples)
     benchmarks, modes = list(_several(benchmarks)), list(_several(modes))
@@ -157,10 +161,11 @@ def evaluate(
     check_options(controls, seeds, modes)
     store = CellStore(Path(output_dir))
     chosen = parse_benchmarks(benchmarks, limit=limit)
+    permit([code for benchmark in chosen for code in benchmark.code], allowed=allow_code)
     subject = _Subject(model)
     targets = make_targets(
         _several(masks),
-        lambda spec: _find(subject, spec, cache_dir, progress),
+        lambda spec: _find(subject, spec, cache_dir, allow_code, progress),
         split_outliers=split_outliers,
     )
     conditions = make_conditions(targets, controls=controls, seeds=seeds, modes=modes)
@@ -435,8 +440,13 @@ def _origin(target: Target) -> Mapping[str, Any]:
 
 
 def _find(
-    subject: _Subject, spec: MaskSpec, cache_dir: str | Path | None, progress: bool
+    subject: _Subject,
+    spec: MaskSpec,
+    cache_dir: str | Path | None,
+    allow_code: bool,
+    progress: bool,
 ) -> Localization:
+    permit(spec.code, allowed=allow_code)
     return localize(
         subject.given,
         spec.network,
