@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from lsns.cli import run
+from lsns.config import ExperimentConfig
 from tests.conftest import REPOSITORY
-from tests.tiny import make_model
+from tests.tiny import make_model, write_inputs
 
 NAME = "model_network=language_pooling=last-token_range=100-100_perc={}_nunits=None_pretrained=True"
 P_NAME = "model_network=language_pooling=last-token_pretrained=True_pvalues.npy"
@@ -214,6 +215,41 @@ def test_what_a_user_can_do_wrong_is_one_line(folder, here, capsys, arguments, m
         arguments = ["--model-name", str(folder), *arguments]
     assert run(["localize", *arguments]) == 2
     assert message in one_line(capsys.readouterr().err)
+
+
+# A byte that is no UTF-8, as Python has it in `sys.argv`.
+HALF = "\udcff"
+UNITS = ["--model-name", "tiny", "--device", "cpu", "--num-units", "3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["localize", "--model-name", HALF], "nor a possible hub id"),
+        (["localize", *UNITS, "--stimuli", f"x{HALF}.csv"], "'x\\udcff.csv' is no UTF-8 text"),
+        (["lesion", *UNITS, "--stimuli", "mine.csv", "--prompt", HALF], "the prompt '\\udcff'"),
+        (["evaluate", *UNITS, "--mask", HALF], "no mask '\\udcff'"),
+        (["evaluate", *UNITS, "--limit", "1", "-o", HALF], "'\\udcff' is no UTF-8 text, which"),
+        (["report", HALF], "is not there"),
+        (["run", HALF], "cannot be read"),
+        ([HALF], "Unknown command"),
+    ],
+)
+def test_an_argument_that_is_no_text_is_one_line(here, arguments, message):
+    write_inputs(here, 6)
+    Path(f"x{HALF}.csv").write_bytes(Path("mine.csv").read_bytes())
+    command = [sys.executable, "-m", "lsns", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("lsns: ")
+    assert message in last
+
+
+def test_a_configuration_of_such_a_name_is_read(here):
+    Path(f"x{HALF}.yaml").write_text("model: {name: tiny, dtype: float16}")
+    assert ExperimentConfig.from_yaml(f"x{HALF}.yaml").model.dtype == "float16"
 
 
 def test_no_command_a_wrong_command_and_a_missing_option(capsys):

@@ -30,7 +30,7 @@ from lsns.config import (
     commented_default,
     schema,
 )
-from lsns.experiment import resolve, run_experiment
+from lsns.experiment import code_of, resolve, run_experiment
 from lsns.models.factory import ModelRequest
 from tests.conftest import REPOSITORY
 from tests.test_imports import imported_by
@@ -376,6 +376,17 @@ BAD_SET = [
 def test_a_wrong_override_names_the_flag(file, override, message):
     with pytest.raises(LsnsError, match=re.escape(message)):
         file(GUIDES, override)
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "examples").glob("*.yaml")))
+def test_the_examples_name_no_code_and_run(tmp_path, monkeypatch, path):
+    assert code_of(ExperimentConfig.from_yaml(path)) == []
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path, 6)
+    mine = ("model.name=tiny", "network=", "stimuli=mine.csv", "analysis.percentage=20")
+    less = ("evaluation.controls=[uniform]", "evaluation.seeds=2", "audit.permutations=19")
+    sets = [word for key in (*mine, *less) for word in ("--set", key)]
+    assert run(["run", str(path), *sets]) == 0
 
 
 def test_in_python_the_same_is_checked():

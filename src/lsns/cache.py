@@ -99,7 +99,8 @@ def locked(path: Path) -> Iterator[None]:
 
 def digest_of(description: Mapping[str, Any]) -> str:
     """SHA-256 of a JSON-like description, whatever the order of its keys."""
-    return hashlib.sha256(_json(description).encode()).hexdigest()
+    # A path may hold bytes that are no UTF-8.
+    return hashlib.sha256(_json(description).encode(errors="surrogatepass")).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -613,12 +613,22 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"{error} (see lsns --help)")
     except LsnsError as error:
         return _fail(str(error))
+    except UnicodeEncodeError:
+        wrong = next((word for word in arguments if _is_broken(word)), None)
+        if wrong is None:
+            raise
+        return _fail(f"{wrong!r} is no UTF-8 text, which is needed here; rename it")
     except KeyboardInterrupt as interrupt:
         return _fail(str(interrupt) or "interrupted")
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); nothing is wrong.
         sys.stderr.close()
     return 0
+
+
+def _is_broken(word: str) -> bool:
+    """Whether an argument has bytes that are no UTF-8, which Python keeps as half characters."""
+    return any("\ud800" <= character <= "\udfff" for character in word)
 
 
 def _fail(message: str) -> int:

@@ -32,13 +32,18 @@ def generate(
             without.
 
     Raises:
-        LsnsError: a prompt without tokens or with one that the model has no embedding for, more
+        LsnsError: a prompt without tokens, with half a character, or with a token that the model
+            has no embedding for, more
             tokens than the model reads, or an option out of bounds.
     """
     if max_new_tokens < 1:
         raise LsnsError(f"max-new-tokens must be at least 1; got {max_new_tokens}")
     if temperature is not None and not temperature > 0:
         raise LsnsError(f"temperature must be above 0; got {temperature}; leave it out for greedy")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise LsnsError(f"the prompt {prompt[:40]!r} is no UTF-8 text; write it as UTF-8") from None
     ids = model.tokenizer(prompt)["input_ids"]
     if not ids:
         raise LsnsError("the prompt has no tokens; give a longer one")
