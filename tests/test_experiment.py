@@ -211,10 +211,10 @@ def test_what_the_command_prints(here, capsys):
         ("evaluation.benchmarks=[nothing]", "no benchmark 'nothing'"),
         ("evaluation.benchmarks=['blimp:nowhere']", "no file or folder nowhere"),
         ("evaluation.controls=[random]", "each one of uniform, layer, magnitude, outliers, least"),
-        ("evaluation.seeds=0", "a whole number from 1"),
+        ("evaluation.seeds=0", "a whole number, 1 to 10000"),
         ("evaluation.doses=[0]", "a number above 0 and at most 100"),
         ("evaluation.prefix=<nothing>", "'<nothing>'"),
-        ("audit.permutations=5", "a whole number from 19"),
+        ("audit.permutations=5", "a whole number, 19 to 100000"),
         ("audit.alpha=0.01", "alpha 0.01 cannot be reached with 19 permutations"),
     ],
 )
