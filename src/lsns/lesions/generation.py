@@ -33,8 +33,7 @@ def generate(
 
     Raises:
         LsnsError: a prompt without tokens, with half a character, or with a token that the model
-            has no embedding for, more
-            tokens than the model reads, or an option out of bounds.
+            has no embedding for, more tokens than the model reads, or an option out of bounds.
     """
     if max_new_tokens < 1:
         raise LsnsError(f"max-new-tokens must be at least 1; got {max_new_tokens}")
