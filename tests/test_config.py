@@ -400,7 +400,7 @@ def test_in_python_the_same_is_checked():
 
 def test_reading_needs_nothing_heavy(tmp_path):
     (tmp_path / "my.yaml").write_text(GUIDES)
-    code = f"from config import ExperimentConfig; ExperimentConfig.from_yaml({str(tmp_path)!r}"
+    code = f"from lsns.config import ExperimentConfig; ExperimentConfig.from_yaml({str(tmp_path)!r}"
     assert imported_by(f"{code} + '/my.yaml')") == set()
 
 

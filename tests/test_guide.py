@@ -23,6 +23,11 @@ from tests.tiny import make_model
 GUIDE = SHARED / "guide.md"
 BLOCK = re.compile(r"^```(bash|python|yaml)\n(.*?)^```$", re.M | re.S)
 STEP = "python localize.py --model-name gpt2 --percentage 5.0"
+# What the checkout has that the guide runs and imports; its models stand beside those of the guide.
+LINKED = (
+    *("localize.py", "generate_lesion.py", "demo_nmd_experiment.py", "requirements.txt"),
+    *("analysis", "config.py", "models/__init__.py", "models/base.py", "models/factory.py", "tests"),
+)
 SKIPPED = {
     "git clone <repository-url>": "downloads; this is the clone",
     "cd LSNs": "belongs to the clone",
@@ -58,7 +63,8 @@ def block_with(words: str, kind: str = "python") -> str:
 def checkout(tmp_path_factory) -> Path:
     """A folder with what the guide runs, and tiny models under the names that need the hub."""
     folder = tmp_path_factory.mktemp("LSNs")
-    for name in ("localize.py", "generate_lesion.py", "demo_nmd_experiment.py", "requirements.txt"):
+    (folder / "models").mkdir()
+    for name in LINKED:
         (folder / name).symlink_to(REPOSITORY / name)
     tiny = make_model()
     for name in {name for line in lines() for name in re.findall(r"--model-name (\S+)", line)}:
@@ -186,7 +192,7 @@ def test_every_parameter_of_the_guide_is_one_of_the_commands(capsys):
 
 def python(code: str, checkout: Path) -> str:
     """Run a program in the checkout, as `python -c` there; what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=checkout, capture_output=True, text=True, check=False, env=environment,
