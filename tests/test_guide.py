@@ -26,7 +26,8 @@ STEP = "python localize.py --model-name gpt2 --percentage 5.0"
 # What the checkout has that the guide runs and imports; its models stand beside those of the guide.
 LINKED = (
     *("localize.py", "generate_lesion.py", "demo_nmd_experiment.py", "requirements.txt"),
-    *("analysis", "config.py", "models/__init__.py", "models/base.py", "models/factory.py", "tests"),
+    *("analysis", "config.py", "tests"),
+    *("models/__init__.py", "models/base.py", "models/factory.py"),
 )
 SKIPPED = {
     "git clone <repository-url>": "downloads; this is the clone",

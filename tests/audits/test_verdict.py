@@ -97,6 +97,28 @@ def test_a_lesion_of_the_rest_says_how_much_is_left():
     assert find_evidence(rows, "unknown") == []
 
 
+@pytest.mark.parametrize(
+    ("whole", "rest", "words"),
+    [
+        (-0.2, -0.052, "That is 26% of the whole"),
+        (-0.2, -0.2, "That is 100% of the whole"),
+        (-0.2, -0.26, "That is more than the whole"),
+        (-0.2, 0.2, "That is none of the whole"),
+        (-0.2, 0.0, "That is none of the whole"),
+        # No clear harm, or a gain: there is nothing of which a part could be left.
+        (-0.04, 0.04, None),
+        (-0.001, -0.2, None),
+        (0.2, -0.2, None),
+    ],
+)
+def test_a_share_is_one_only_between_nothing_and_all(whole, rest, words):
+    p = {"uniform": 0.04}
+    rows = study(p, harm=whole) + study(p, harm=rest, part=" rest")[1:]
+    sentence = judge_lesion(find_evidence(rows, "abc"), "rest").sentence
+    assert ("That is" in sentence) == (words is not None)
+    assert words is None or f"{words} lesion's effect on blimp." in sentence
+
+
 @pytest.mark.parametrize(("above", "level"), [(172, "good"), (5, "caution"), (0, "bad")])
 def test_calibration(above, level):
     found = Calibration("ttest", 1000, 0.05, 4.5, 27.0, 8.7, 0.001, 172, above, 1758)

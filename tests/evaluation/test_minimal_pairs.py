@@ -10,6 +10,7 @@ import pytest
 
 from lsns import LsnsError, lesion
 from lsns.evaluation import flaws
+from lsns.evaluation.benchmarks import parse_benchmarks
 from lsns.evaluation.minimal_pairs import (
     MinimalPair,
     PairResult,
@@ -223,6 +224,12 @@ def test_batches_and_order_on_the_bundled_model(bundled):
             assert one.logp_good == pytest.approx(other.logp_good, abs=1e-4)
             assert one.logp_bad == pytest.approx(other.logp_bad, abs=1e-4)
             assert one.correct == other.correct
+
+
+def test_two_sets_of_pairs_are_told_apart_by_their_files(tmp_path):
+    mine = write(tmp_path, "mine.jsonl", GOOD)
+    found = parse_benchmarks(["minimal-pairs", f"minimal-pairs:{mine}"])
+    assert [one.name for one in found] == ["minimal-pairs", f"minimal-pairs:{mine}"]
 
 
 @pytest.mark.slow

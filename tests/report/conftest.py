@@ -67,6 +67,11 @@ def make_manifest(
         "stimuli": {
             **{"name": network, "positive": N_ITEMS, "negative": N_ITEMS},
             **{"source": "drawn at random", "digest": "1" * 64},
+            "examples": {
+                "positive": ["the fox jumps over the dog", "a cat sat on the mat"],
+                "negative": ["blick the dax <b>wug</b>", 'toma & "fep"'],
+                "unconnected words": ["mat on cat", "dog the over"],
+            },
         },
         "selection": {
             **{"method": method, "percentage": PERCENTAGE if method == "ttest" else None},

@@ -117,6 +117,10 @@ def _in_manifest(manifest: Mapping[str, Any], text: Text) -> dict[str, Any]:
     found = {**manifest, text("manifest key"): text("manifest value")}
     for part, names in places.items():
         found[part] = {**manifest[part], **{name: text(f"{part} {name}") for name in names}}
+    found["stimuli"]["examples"] = {
+        text(f"{name} texts"): [text(f"{name} example {place}") for place in range(2)]
+        for name in manifest["stimuli"]["examples"]
+    }
     return found
 
 

@@ -185,6 +185,42 @@ def test_the_finding(read, results, made):
     assert levels[:4] == ["bad", "caution", "open", "good"]
 
 
+def in_manifest(results, part, **values):
+    """The same results with other values in a part of the localization's manifest."""
+    found = results.localization
+    manifest = {**found.manifest, part: {**found.manifest[part], **values}}
+    return replace(results, localization=replace(found, mask=UnitMask(found.mask.units, manifest)))
+
+
+@pytest.mark.parametrize("name", ["/home/someone/secret/tiny", "secret/tiny/", "C:\\secret\\tiny"])
+def test_a_folder_is_named_by_its_last_part(results, name):
+    place = {"name": name, "label": "tiny"}
+    study = {**results.study, "model": {"name": name}, "about": f"{name} (float32); nothing"}
+    older = in_manifest(results, "model", name=name)
+    del older.manifest["model"]["label"]
+    alone = replace(results, localization=None, audit=None, study=study)
+    for found in (in_manifest(results, "model", **place), older, alone):
+        page = make_page(replace(found, config=None))
+        title = re.findall(r"<title>(.*?)</title>", page)
+        assert title[:1] == ["Lesions of tiny" if found is alone else "Language units of tiny"]
+        assert "secret" not in Reader(page).texts["finding"]
+
+
+def test_examples_of_the_stimuli(results, read):
+    text = read.texts["stimuli"]
+    for name, texts in results.manifest["stimuli"]["examples"].items():
+        assert name in text
+        assert all(one in text for one in texts)
+    assert read.all("a", href="#stimuli")
+
+
+@pytest.mark.parametrize("kept", [None, {}, [], {"positive": []}, "text", {"positive": "text"}])
+def test_without_examples_there_is_no_section(results, kept):
+    read = Reader(make_page(in_manifest(results, "stimuli", examples=kept)))
+    assert not read.all("section", id="stimuli")
+    assert not read.all("a", href="#stimuli")
+
+
 def test_key_numbers(read, results, made):
     text = read.texts["finding"]
     both = made.mask.units & made.metadata["outliers"]
@@ -412,6 +448,7 @@ def hostile_results(results, text):
     manifest = json.loads(json.dumps(results.manifest))
     manifest["model"] |= {"name": text, "label": text, "dtype": text}
     manifest["stimuli"] |= {"name": text, "source": text}
+    manifest["stimuli"]["examples"] = {text: [text] * 2, "other": [text] * 2, "third": [text] * 2}
     manifest["selection"]["method"] = text
     manifest["protocol"]["pooling"] = text
     masks = {

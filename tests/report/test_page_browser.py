@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser
 
 from lsns.report.figures_study import dose_rows, effect_rows
@@ -370,6 +372,30 @@ def test_a_table_sorts_by_mouse_and_by_keyboard(page: Opened):
     assert len({tuple(cell[0] for cell in row[:2]) for row in rows}) == len(rows)
 
 
+def _edge(page: Opened, table: Any, place: str) -> float:
+    """How bright the pixels along the right edge of a table are, below its head."""
+    table.evaluate(f"one => one.scrollTo({{left: {place}, top: 0, behavior: 'instant'}})")
+    with Image.open(io.BytesIO(table.screenshot())) as picture:
+        pixels = np.asarray(picture.convert("L"), dtype=float)
+    return float(np.median(pixels[len(pixels) // 2 : -40, -3]))
+
+
+def test_a_table_that_is_cut_off_shows_it(narrow: Opened, page: Opened):
+    for one, clipped in ((narrow, True), (page, False)):
+        one.ask("open")
+        table = one.page.locator("#lesions .scroll").first
+        # Nothing of the shade is left where the table ends, nor where all of it is seen.
+        assert (_edge(one, table, "0") < 200) == clipped
+        assert _edge(one, table, "one.scrollWidth") > 240
+        assert table.get_attribute("tabindex") == "0"
+    table = narrow.page.locator("#lesions .scroll").first
+    table.evaluate("one => one.scrollTo({left: 0, behavior: 'instant'})")
+    table.focus()
+    narrow.page.keyboard.press("ArrowRight")
+    narrow.page.wait_for_timeout(300)
+    assert table.evaluate("one => one.scrollLeft") > 0
+
+
 # Dark and light
 
 
@@ -634,7 +660,10 @@ def test_hostile_text_is_there_to_read(attacked: tuple[Opened, Opened, hostile.W
     prompts = written.continuations["prompts"]
     texts = [one["text"] for item in prompts for one in item["conditions"]]
     assert page.ask("texts", "blockquote .passage") == [visible_text(p["prompt"]) for p in prompts]
-    assert page.ask("texts", ".continuation .passage") == [visible_text(text) for text in texts]
+    assert page.ask("texts", "#continuations .text .passage") == [visible_text(t) for t in texts]
+    kept = written.manifest["stimuli"]["examples"].values()
+    examples = [visible_text(text) for texts in kept for text in texts]
+    assert page.ask("texts", "#stimuli .passage") == examples
     sentences = {visible_text(row["sentence"]) for row in written.audit["findings"]}
     assert set(page.ask("texts", ".sentence")) == sentences
     assert page.ask("texts", ".conclusion .passage") == [visible_text(written.audit["conclusion"])]

@@ -280,8 +280,17 @@ def _share_words(evidence: Sequence[LesionEvidence], part: str) -> str:
 
 
 def _shares(evidence: Sequence[LesionEvidence]) -> Iterator[str]:
-    whole = {(row.benchmark, row.mode): row.harm for row in language_rows(evidence, ALL)}
+    """A sentence per benchmark; none where the whole lesion does no clear harm to be shared."""
+    whole = {
+        (row.benchmark, row.mode): row.harm for row in language_rows(evidence, ALL) if row.harms
+    }
     for row in language_rows(evidence, REST):
-        harm = whole.get((row.benchmark, row.mode), 0.0)
-        if harm > 0:
-            yield f" That is {row.harm / harm:.0%} of the whole lesion's effect on {row.benchmark}."
+        harm = whole.get((row.benchmark, row.mode))
+        if harm is not None:
+            share = _share(row.harm / harm)
+            yield f" That is {share} the whole lesion's effect on {row.benchmark}."
+
+
+def _share(part: float) -> str:
+    """A share in words; beyond nothing and all it is no percentage."""
+    return "none of" if part <= 0 else "more than" if part > 1 else f"{part:.0%} of"

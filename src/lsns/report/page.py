@@ -28,10 +28,10 @@ from lsns.report.page_text import (
     LEVELS,
     LONGEST_NAME,
     conclusion,
+    examples,
     finding,
     findings,
     key_numbers,
-    model_name,
     title_of_page,
 )
 from lsns.report.results import CONFIG, CONTINUATIONS, PAGE, VERSIONS, Results, Row, read_results
@@ -122,7 +122,6 @@ def make_page(results: Results) -> str:
         plotly_js=Markup(plotly_js),  # noqa: S704
         script=Markup(script),  # noqa: S704
         data=Markup(json_in_html({"figures": drawn, "dark": DARK})),  # noqa: S704
-        model=model_name(results),
         finding=finding(results),
         conclusion=conclusion(results),
         caveats=findings(results, good=False),
@@ -130,6 +129,7 @@ def make_page(results: Results) -> str:
         levels=LEVELS,
         missing_audit=results.missing("findings"),
         key_numbers=key_numbers(results),
+        examples=examples(results),
         blocks=_blocks(results, figures),
         continuations=results.continuations or (),
         continuations_file=CONTINUATIONS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,17 +56,30 @@ def title_of_page(results: Results) -> str:
 
 
 def model_name(results: Results) -> str:
-    """The model, as it was asked for; in the manifest it is whole."""
-    asked = _part(results, "model").get("name")
-    studied = ((results.study or {}).get("model") or {}).get("name")
-    return shorten(str(asked or studied or "a model that is not named"), LONGEST_NAME)
+    """The model in short: of a path the last part; in the manifest it is whole."""
+    named, studied = _part(results, "model"), _studied_model(results)
+    name = named.get("label") or _last_part(str(named.get("name") or studied or ""))
+    return shorten(str(name) or "a model that is not named", LONGEST_NAME)
+
+
+def _studied_model(results: Results) -> str:
+    model = (results.study or {}).get("model")
+    return str(model.get("name") or "") if isinstance(model, Mapping) else ""
+
+
+def _last_part(name: str) -> str:
+    """As `BaseModel.label`; of a Windows path as well."""
+    return re.split(r"[/\\]", name.rstrip("/\\"))[-1]
 
 
 def finding(results: Results) -> str:
     """What was selected, in words: model, precision, units, contrast, protocol, t."""
     found = results.localization
     if found is None:
-        about = shorten(str((results.study or {}).get("about") or ""), 2 * LONGEST_NAME)
+        about, name = str((results.study or {}).get("about") or ""), _studied_model(results)
+        if name and about.startswith(name):
+            about = _last_part(name) + about.removeprefix(name)
+        about = shorten(about, 2 * LONGEST_NAME)
         studied = f"A study of lesions, of {about}. " if about else ""
         return f"{studied}There is no localization in this folder, so no units are shown."
     return " ".join(_sentences(results, found))
@@ -92,6 +106,17 @@ def key_numbers(results: Results) -> list[KeyNumber]:
         _reliability(results),
         _held_out(results),
         _lesion(results),
+    ]
+
+
+def examples(results: Results) -> list[tuple[str, list[str]]]:
+    """Each condition of the contrast with some of its texts; empty where none were kept."""
+    kept = _part(results, "stimuli").get("examples")
+    found = kept.items() if isinstance(kept, Mapping) else ()
+    return [
+        (str(name), [str(text) for text in texts])
+        for name, texts in found
+        if texts and isinstance(texts, (list, tuple))
     ]
 
 
