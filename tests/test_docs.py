@@ -152,6 +152,17 @@ def test_the_demo_ends_in_what_the_readme_shows(place):
     assert shown in done.stdout
 
 
+def test_the_first_page_of_the_site_shows_the_results_of_the_readme():
+    first, readme = (
+        (REPOSITORY / name).read_text(encoding="utf-8") for name in ("docs/index.md", "README.md")
+    )
+    figures = set(re.findall(r"\b0\.\d{3}\b", first))
+    assert len(figures) == 7
+    assert figures <= set(re.findall(r"\b0\.\d{3}\b", readme))
+    (conclusion,) = re.findall(r"\*(The units are found.*?)\*", first, re.S)
+    assert " ".join(conclusion.split()) in " ".join(readme.split())
+
+
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_snippets_run(page, code, place):
     done = subprocess.run(
