@@ -221,6 +221,18 @@ def test_without_examples_there_is_no_section(results, kept):
     assert not read.all("a", href="#stimuli")
 
 
+def test_a_mask_of_any_name_is_shown_by_it(results):
+    """A mask from Python has the name that it was given, and no network or percentage in it."""
+    study = json.loads(json.dumps(results.study).replace("language@2", "my own mask"))
+    found = replace(results, study=study)
+    names = specs_of(found)["effects"]["layout"]["yaxis"]["ticktext"]
+    assert "<b>my own mask</b>" in names
+    assert "<b>my own mask rest</b>" in names
+    text = Reader(make_page(found)).texts["lesions"]
+    assert "my own mask" in text
+    assert "language@2" not in text
+
+
 def test_key_numbers(read, results, made):
     text = read.texts["finding"]
     both = made.mask.units & made.metadata["outliers"]
