@@ -39,7 +39,7 @@ from lsns.report.page_spec import (
     shorten_middle,
     visible_text,
 )
-from lsns.report.page_tables import interval, number, p_text, probability
+from lsns.report.page_tables import count, interval, number, p_text, probability
 from lsns.report.results import ScoredUnits, read_results
 
 TAG = "<script>alert(1)</script>"
@@ -700,6 +700,16 @@ def test_cells_and_tables():
     assert probability(0.048).text == "0.048"
     assert interval(0.1, 0.2).text == "0.100 to 0.200"
     assert interval(None, None).value is None
+
+
+@pytest.mark.parametrize("value", [pytest.param(10**400, id="huge"), "x", float("inf"), [], None])
+def test_what_is_no_number_is_a_dash(results, value):
+    """A file that was written by hand may hold anything."""
+    for cell in (number(value), count(value), probability(value)):
+        assert (cell.value, cell.text) == (None, "–")
+    audit = {**results.audit, "outliers": {**results.section("outliers"), "expected": value}}
+    text = Reader(make_page(replace(results, audit=audit))).texts["finding"]
+    assert "chance:" not in text
 
 
 # Errors are one line.

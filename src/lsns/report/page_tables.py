@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 NOTHING = "–"
 
@@ -47,14 +49,23 @@ def make_table(name: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]
 
 def number(value: float | None, form: str = ".3f") -> Number:
     """A number by a format; a dash for None and for what is not finite."""
-    if value is None or not math.isfinite(value):
-        return Number(None, NOTHING)
-    return Number(float(value), format(value, form))
+    found = _finite(value)
+    return Number(found, NOTHING if found is None else format(found, form))
 
 
 def count(value: int | None) -> Number:
     """A whole number."""
-    return Number(None, NOTHING) if value is None else Number(float(value), str(int(value)))
+    found = _finite(value)
+    return Number(found, NOTHING if found is None else str(int(found)))
+
+
+def _finite(value: Any) -> float | None:
+    """The value as a float; None for what is no number, or none that a float can hold."""
+    try:
+        found = float(value) if isinstance(value, Real) else math.nan
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def span(low: float | None, high: float | None, form: str = ".3f") -> str:
@@ -69,12 +80,12 @@ def interval(low: float | None, high: float | None, form: str = ".3f") -> Number
 
 def p_text(value: float | None) -> str:
     """A probability with two digits; one too small for a float is said to be below it."""
-    if value is None or not math.isfinite(value):
+    found = _finite(value)
+    if found is None:
         return NOTHING
-    return "<1e-300" if value < 1e-300 else f"{value:.2g}"
+    return "<1e-300" if found < 1e-300 else f"{found:.2g}"
 
 
 def probability(value: float | None) -> Number:
     """The same in a table."""
-    shown = p_text(value)
-    return Number(None if shown == NOTHING or value is None else float(value), shown)
+    return Number(_finite(value), p_text(value))

@@ -12,7 +12,7 @@ from lsns.report.figures_style import control_look
 from lsns.report.page_figures_study import own_lesion, unit_of
 from lsns.report.page_figures_units import score_words, visible_label
 from lsns.report.page_spec import shorten
-from lsns.report.page_tables import p_text, span
+from lsns.report.page_tables import number, p_text, span
 from lsns.report.results import Results, Row, ScoredUnits
 
 POOLING = {
@@ -121,19 +121,16 @@ def examples(results: Results) -> list[tuple[str, list[str]]]:
 
 
 def _sentences(results: Results, found: ScoredUnits) -> Iterator[str]:
-    units, manifest = found.mask.units, found.manifest
-    stimuli = manifest.get("stimuli") or {}
+    units, stimuli = found.mask.units, _part(results, "stimuli")
     n_layers, width = units.shape
     yield (
         f"In {model_name(results)}{_precision(results)}, {found.mask.count} of {units.size} units "
-        f"({n_layers} layers of {width}) were selected: {_selection(found)}."
+        f"({n_layers} layers of {width}) were selected: {_selection(results, found)}."
     )
     if stimuli:
         numbers = f"{stimuli.get('positive')} positive against {stimuli.get('negative')} negative"
         name = shorten(str(stimuli.get("name")), LONGEST_NAME)
-        yield (
-            f"The contrast “{name}” has {numbers} texts{_protocol(manifest.get('protocol') or {})}."
-        )
+        yield (f"The contrast “{name}” has {numbers} texts{_protocol(_part(results, 'protocol'))}.")
     t_values, p_values = found.t_values[units], found.p_values[units]
     if units.any():
         yield (
@@ -152,10 +149,11 @@ def _precision(results: Results) -> str:
     return f" ({', '.join(details)})" if details else ""
 
 
-def _selection(found: ScoredUnits) -> str:
-    selection: Mapping[str, Any] = found.manifest.get("selection") or {}
-    share, place = selection.get("percentage"), str(selection.get("localize_range") or "100-100")
-    amount = f"{share:g}%" if share is not None else f"{found.mask.count} units"
+def _selection(results: Results, found: ScoredUnits) -> str:
+    selection = _part(results, "selection")
+    place = shorten(str(selection.get("localize_range") or "100-100"), LONGEST_NAME)
+    share = number(selection.get("percentage"), "g")
+    amount = f"{found.mask.count} units" if share.value is None else f"{share.text}%"
     where = "of every layer" if selection.get("per_layer") else "over all layers"
     places = {"100-100": "the highest", "0-0": "the lowest"}
     drawn = f"drawn at random between percentiles {place} (seed {selection.get('seed')})"
@@ -187,7 +185,8 @@ def _unit_numbers(results: Results) -> Iterator[KeyNumber]:
     both, total = units & outliers, float(found.magnitudes[units].sum())
     part = float(found.magnitudes[both].sum()) / total if total > 0 else 0.0
     audited = results.section("outliers") or {}
-    chance = f"; chance: {audited['expected']:.1f} units" if "expected" in audited else ""
+    expected = number(audited.get("expected"), ".1f")
+    chance = "" if expected.value is None else f"; chance: {expected.text} units"
     yield KeyNumber(
         "Outliers among them", str(int(both.sum())), f"{part:.0%} of the mask's magnitude{chance}"
     )
