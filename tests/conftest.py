@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
+
+
+def start_interruptible(command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+    """Start a process that Ctrl-C stops, also where the tests run in the background.
+
+    A job of a non-interactive shell has SIGINT ignored, and so have its children.
+    """
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,
+    )  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,7 +14,7 @@ import pytest
 
 from lsns.cli import run
 from lsns.config import ExperimentConfig
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, start_interruptible
 from tests.tiny import make_model, write_inputs
 
 NAME = "model_network=language_pooling=last-token_range=100-100_perc={}_nunits=None_pretrained=True"
@@ -272,20 +272,21 @@ def test_a_model_that_is_not_here_and_no_hub(here, monkeypatch):
     assert "smollm2-135m" in done.stderr
 
 
-def test_ctrl_c_keeps_what_was_done(langloc, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_what_was_done(langloc, tmp_path, number):
     command = [sys.executable, "-m", "lsns", "localize", "--model-name", "smollm2-135m"]
     command += ["--stimuli", str(langloc), "--cache-dir", str(tmp_path), "--device", "cpu"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start_interruptible(command)
     for _ in range(1200):
         rows = [np.load(path) for path in tmp_path.glob("activations/*/done.npy")]
         if rows and rows[0].any():
             break
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 2
-    last = error.replace("\r", "\n").strip().splitlines()[-1]
+    assert process.returncode == 128 + number
+    last = error.splitlines()[-1]
     assert last.startswith("lsns: interrupted: ")
     assert "of 480 texts are kept in" in last
     assert "Traceback" not in error

@@ -51,3 +51,11 @@ def test_public_names_are_all_there():
     assert sorted(lsns.__all__) == dir(lsns)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = lsns.nothing
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import version
+
+    import lsns
+
+    assert lsns.__version__ == version("lsns")

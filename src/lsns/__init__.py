@@ -11,9 +11,12 @@ with lsns.lesion(model, found.mask):
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# Type checkers take it for true, and `typing` would cost more than the rest of this module.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from lsns.activations import extract as extract
     from lsns.analysis import BaseAnalyzer as BaseAnalyzer
     from lsns.audits.auditing import Audit as Audit
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from lsns.moments import Moments as Moments
     from lsns.stimuli.contrast import Contrast as Contrast
     from lsns.stimuli.networks import load_contrast as load_contrast
+
+    __version__: str
 
 # A name is imported when it is first used: torch only for what runs a model.
 _HOMES = {
@@ -89,6 +94,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lsns")
     if name not in _HOMES:
         raise AttributeError(f"module 'lsns' has no attribute {name!r}")
     return getattr(import_module(f"lsns.{_HOMES[name]}"), name)

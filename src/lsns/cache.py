@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lsns.errors import LsnsError
+from lsns.terminal import one_line
 
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
@@ -81,14 +82,25 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, so that two processes do not do the same work at once."""
-    from filelock import FileLock
+def locked(path: Path, what: str = "") -> Iterator[None]:
+    """Hold the lock file `path`, so that two processes do not do the same work at once.
+
+    Args:
+        path: the lock file.
+        what: is done under it: said at once, if another process holds it and has to be waited for.
+    """
+    from filelock import FileLock, Timeout
 
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.warning(
+                "another run is at %s; waiting for it (%s)", one_line(what or path.stem), path
+            )
+            lock.acquire()
     except OSError as error:
         raise LsnsError(f"{path} could not be locked ({error.strerror})") from error
     try:
@@ -202,9 +214,9 @@ class ActivationStore:
         manifest = read_json(self.folder / "manifest.json")
         return manifest if manifest.get("key") == self.key else {}
 
-    def lock(self) -> Any:
-        """Hold this while filling the store."""
-        return locked(self.folder / "lock")
+    def lock(self, what: str = "activations") -> Any:
+        """Hold this while filling the store; see `locked`."""
+        return locked(self.folder / "lock", what)
 
     def discard(self) -> None:
         """Remove what was kept, so that it is computed again."""

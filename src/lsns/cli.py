@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
+from lsns.__main__ import main as main
 from lsns.errors import LsnsError
+from lsns.interrupts import Interruptible
+from lsns.terminal import (
+    OutputError,
+    forget_output,
+    one_line,
+    quieted,
+    say,
+    show_notes,
+    width,
+)
 
 if TYPE_CHECKING:
     from lsns.evaluation.conditions import MaskSpec
@@ -22,6 +33,13 @@ if TYPE_CHECKING:
     from lsns.models.factory import ModelRequest
 
 EXIT_CODE = 2
+KEPT = "interrupted: what was finished is kept; the same command goes on from there"
+# The groups of options in the help, in this order.
+ASKED = Group("What is asked", sort_key=1)
+STIMULI = Parameter(group=Group("Stimuli and protocol", sort_key=2))
+SELECTION = Parameter(group=Group("Selection", sort_key=3))
+LOADING = Group("Model loading", sort_key=4)
+RUNNING = Parameter(group=Group("Running", sort_key=5))
 Network = Literal["language", "theory-of-mind", "multiple-demand"]
 # Never optional where it is used: cyclopts would read the word "none" as no value.
 Condition = Literal["language", "theory-of-mind", "multiple-demand", "stimuli", "random", "none"]
@@ -36,18 +54,42 @@ app = App(
     name="lsns",
     help="Functional localizers for language models: find units, lesion them, see what is lost.",
     version_flags=["--version"],
+    group_parameters=ASKED,
     suppress_keyboard_interrupt=False,
 )
 stimuli_app = App(name="stimuli", help="Published stimulus sets.")
 app.command(stimuli_app)
 
 
-@Parameter(name="*")
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    quiet: Annotated[bool, RUNNING, Parameter(negative="", show_default=False)] = False,
+) -> None:
+    """Run a command.
+
+    Parameters
+    ----------
+    tokens
+        The command and its options.
+    quiet
+        Only errors and the result: no progress, no notes.
+    """
+    with quieted(quiet):
+        app(list(tokens), exit_on_error=False, print_error=False, result_action="return_value")
+
+
+# Of the command, whose own `--` it is.
+app.meta.end_of_options_delimiter = ""
+app.meta.suppress_keyboard_interrupt = False
+
+
+@Parameter(name="*", group=LOADING)
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """Which model, and how it is loaded."""
 
-    model_name: str
+    model_name: Annotated[str, Parameter(group=ASKED)]
     """smollm2-135m (bundled, needs no hub), a hub id, a local folder, or a .gguf file."""
     device: str = "auto"
     """auto, cpu, cuda, mps or cuda:N."""
@@ -67,7 +109,7 @@ class ModelOptions:
     """Quantized weights (extra: quantization)."""
     plugin: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Modules or .py files that register models of your own; imported first."""
-    threads: int | None = None
+    threads: Annotated[int | None, RUNNING] = None
     """Threads of torch on the CPU; default: torch's own."""
 
 
@@ -76,19 +118,19 @@ class ModelOptions:
 class ExtractionOptions:
     """On what, and where results are kept."""
 
-    pooling: Pooling | None = None
+    pooling: Annotated[Pooling | None, STIMULI] = None
     """How a text's tokens become one vector; default: the network's protocol."""
-    max_tokens: int | None = None
+    max_tokens: Annotated[int | None, STIMULI] = None
     """Cut texts to their first tokens; 0: whole; default: the network's protocol."""
-    stimuli: str | None = None
+    stimuli: Annotated[str | None, STIMULI] = None
     """A folder of langloc CSVs, or a CSV, TSV or JSONL file with text, condition, group."""
-    seed: int = 42
+    seed: Annotated[int, RUNNING] = 42
     """Of random draws, and of the weights of an untrained model."""
-    batch_size: int | None = None
-    """Texts per forward pass: masks stay the same, activations but for rounding."""
-    cache_dir: str | None = None
+    batch_size: Annotated[int | None, RUNNING] = None
+    """Texts per forward pass; masks stay the same, activations but for rounding."""
+    cache_dir: Annotated[str | None, RUNNING] = None
     """Where results are kept; default LOC_CACHE, else cache."""
-    overwrite: Annotated[bool, Parameter(negative="")] = False
+    overwrite: Annotated[bool, RUNNING, Parameter(negative="")] = False
     """Run the model again even if its activations are cached."""
 
 
@@ -97,17 +139,17 @@ class ExtractionOptions:
 class SelectionOptions(ExtractionOptions):
     """Which units, but for how many percent."""
 
-    num_units: int | None = None
+    num_units: Annotated[int | None, SELECTION] = None
     """A number of units instead of a percentage."""
-    localize_range: str = "100-100"
+    localize_range: Annotated[str, SELECTION] = "100-100"
     """100-100 highest, 0-0 lowest, x-y a random draw between those percentiles of the score."""
-    per_layer: Annotated[bool | None, Parameter(negative="--global")] = None
+    per_layer: Annotated[bool | None, SELECTION, Parameter(negative="--global")] = None
     """The same number of units in every layer (nmd's default), or over all layers."""
-    method: str = "ttest"
+    method: Annotated[str, SELECTION] = "ttest"
     """How units are scored: ttest, ttest-signed, nmd, mean, or module:Class for your own."""
-    exclude_outliers: Annotated[bool, Parameter(negative="")] = False
+    exclude_outliers: Annotated[bool, SELECTION, Parameter(negative="")] = False
     """Do not select outlier units; there are as many units as without it."""
-    outlier_threshold: float = 10.0
+    outlier_threshold: Annotated[float, SELECTION] = 10.0
     """How many times the median of its layer an outlier's mean |activation| exceeds."""
 
 
@@ -124,8 +166,8 @@ class LocalizationOptions(SelectionOptions):
 def localize(
     *,
     model: ModelOptions,
-    options: LocalizationOptions | None = None,
     network: Network | None = None,
+    options: LocalizationOptions | None = None,
 ) -> None:
     """Find the units that answer to a contrast; write the mask and its p-values.
 
@@ -133,29 +175,29 @@ def localize(
     ----------
     model
         Which model.
-    options
-        Which units.
     network
         Which network to localize; default language, or the name of the --stimuli file.
+    options
+        Which units.
     """
+    from lsns.localization import units_path
     from lsns.report.text import describe_localization
 
     options = options or LocalizationOptions()
     with _threads(model.threads):
         found = _localize(_request(model, options), options, network)
     paths = found.save(options.cache_dir)
-    print(describe_localization(found))
-    for path in paths:
-        print(f"wrote {path}")
+    say(describe_localization(found))
+    _say_written(*paths, units_path(paths[0]))
 
 
 @app.command
 def lesion(
     *,
     model: ModelOptions,
+    network: Annotated[tuple[Condition, ...], Parameter(consume_multiple=True)] = (),
     options: LocalizationOptions | None = None,
     prompt: str,
-    network: Annotated[tuple[Condition, ...], Parameter(consume_multiple=True)] = (),
     control_for: Network | None = None,
     control: Literal["uniform", "layer", "magnitude", "outliers"] = "uniform",
     mode: Literal["zero", "mean"] = "zero",
@@ -168,14 +210,14 @@ def lesion(
     ----------
     model
         Which model.
-    options
-        Which units.
-    prompt
-        The text to continue.
     network
         What is lesioned: a network, stimuli (the units for --stimuli, by their own protocol),
         random (as many units from outside), or none. Several are shown one below the other.
         Default language; with --stimuli, stimuli.
+    options
+        Which units.
+    prompt
+        The text to continue.
     control_for
         The network that random is a control for; default as for --network.
     control
@@ -207,7 +249,7 @@ def lesion(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
         )
-    print(describe_continuations(prompt, continuations))
+    say(describe_continuations(prompt, continuations, width()))
 
 
 @app.command(name="run")
@@ -237,15 +279,14 @@ def run_config(
 
     read = ExperimentConfig.from_yaml(config, override)
     result = run_experiment(read, source=config, allow_code=allow_code, progress=True)
-    print(describe_localization(result.found))
+    say(describe_localization(result.found))
     for prompt, continuations in result.continuations.items():
-        print(f"\n{describe_continuations(prompt, continuations)}")
+        say(f"\n{describe_continuations(prompt, continuations, width())}")
     if result.study is not None:
-        print(f"\n{result.study}")
+        say(f"\n{result.study.describe(width())}")
     if result.audit is not None:
-        print(f"\n{describe_findings(result.audit)}")
-    for path in result.paths:
-        print(f"wrote {path}")
+        say(f"\n{describe_findings(result.audit, width())}")
+    _say_written(*result.paths)
 
 
 @Parameter(name="*")
@@ -253,7 +294,7 @@ def run_config(
 class DemoModelOptions(ModelOptions):
     """Which model, and how it is loaded; the bundled one if none is named."""
 
-    model_name: str = "smollm2-135m"
+    model_name: Annotated[str, Parameter(group=ASKED)] = "smollm2-135m"
     """smollm2-135m (bundled, needs no hub), a hub id, a local folder, or a .gguf file."""
 
 
@@ -270,8 +311,8 @@ class DemoOptions(ExtractionOptions):
 def demo(
     *,
     model: DemoModelOptions | None = None,
-    options: DemoOptions | None = None,
     network: Network | None = None,
+    options: DemoOptions | None = None,
     prompt: str = "The quick brown fox",
     max_new_tokens: int = 20,
     synthetic: Annotated[bool, Parameter(negative="")] = False,
@@ -282,10 +323,10 @@ def demo(
     ----------
     model
         Which model.
-    options
-        On what.
     network
         Which network to localize; default language, or the name of the --stimuli file.
+    options
+        On what.
     prompt
         The text to continue, intact and under a lesion of either method's units.
     max_new_tokens
@@ -300,7 +341,7 @@ def demo(
     if synthetic:
         planted = logic.plant(chosen.seed)
         masks = logic.select_planted(planted, chosen.percentage)
-        print(logic.describe_methods(*masks), logic.describe_recovery(planted, *masks), sep="\n\n")
+        say(f"{logic.describe_methods(*masks)}\n\n{logic.describe_recovery(planted, *masks)}")
         return
     base = LocalizationOptions(**asdict(chosen))
     with _threads(asked.threads):
@@ -310,11 +351,11 @@ def demo(
             chosen.percentage,
         )
         ttest, nmd = found[0].mask, found[1].mask
-        print(logic.describe_methods(ttest, nmd), logic.describe_outliers(*found), sep="\n")
+        say(f"{logic.describe_methods(ttest, nmd)}\n{logic.describe_outliers(*found)}")
         continuations = logic.continue_three_ways(
             loaded, prompt, ttest, nmd, max_new_tokens=max_new_tokens
         )
-    print(f"\n{describe_continuations(prompt, continuations)}")
+    say(f"\n{describe_continuations(prompt, continuations, width())}")
 
 
 @Parameter(name="*")
@@ -330,8 +371,8 @@ class EvaluationUnits(SelectionOptions):
 def evaluate(
     *,
     model: ModelOptions,
-    options: EvaluationUnits | None = None,
     network: Annotated[tuple[Network, ...], Parameter(consume_multiple=True)] = (),
+    options: EvaluationUnits | None = None,
     mask: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     benchmark: Annotated[tuple[str, ...], Parameter(negative="")] = ("minimal-pairs",),
     controls: str | None = None,
@@ -350,10 +391,10 @@ def evaluate(
     ----------
     model
         Which model.
-    options
-        Which units.
     network
         Whose units are lesioned, at each --percentage; default language, unless --mask is given.
+    options
+        Which units.
     mask
         A mask's file, or network@percentage as in language@1 or language@0.5:nmd; repeatable.
     benchmark
@@ -406,16 +447,16 @@ def evaluate(
             allow_code=allow_code,
             progress=True,
         )
-    print(study)
-    print(f"\nwrote {output / 'summary.csv'}, {output / 'study.json'} and {output / 'items'}")
+    say(study.describe(width()))
+    say(f"\nwrote {output / 'summary.csv'}, {output / 'study.json'} and {output / 'items'}")
 
 
 @app.command
 def audit(
     *,
     model: ModelOptions,
-    options: LocalizationOptions | None = None,
     network: Network | None = None,
+    options: LocalizationOptions | None = None,
     study: Path | None = None,
     overlaps: Annotated[bool, Parameter(negative="")] = False,
     profile: Annotated[bool, Parameter(negative="")] = False,
@@ -433,10 +474,10 @@ def audit(
     ----------
     model
         Which model.
-    options
-        Which units.
     network
         Which network to localize; default language, or the name of the --stimuli file.
+    options
+        Which units.
     study
         Folder of a study by lsns evaluate with this mask; best with --split-outliers.
     overlaps
@@ -471,9 +512,11 @@ def audit(
             batch_size=options.batch_size,
             progress=True,
         )
-    print(result)
-    if output is not None:
-        print(f"\nwrote {result.save(output)}")
+    # Before anything is printed, which may fail.
+    written = None if output is None else result.save(output)
+    say(result.describe(width()))
+    if written is not None:
+        say(f"\nwrote {written}")
 
 
 @Parameter(name="*")
@@ -481,7 +524,7 @@ def audit(
 class CompareModelOptions(ModelOptions):
     """Whose masks are meant by network@percentage; not needed for files."""
 
-    model_name: str = ""
+    model_name: Annotated[str, Parameter(group=ASKED)] = ""
     """smollm2-135m (bundled, needs no hub), a hub id, a local folder, or a .gguf file."""
 
 
@@ -516,10 +559,11 @@ def compare(
     with _threads(asked.threads):
         specs = dict(zip(masks, _specs(masks, allow_code), strict=True))
         result = compare_pairs(_named_masks(specs, asked, options or SelectionOptions()))
-    print(result)
     if output is not None:
         write_json(output, result.to_dict())
-        print(f"wrote {output}")
+    say(result.describe(width()))
+    if output is not None:
+        _say_written(output)
 
 
 @app.command(name="config")
@@ -527,7 +571,7 @@ def print_config() -> None:
     """Print a configuration file with every key, its default and its meaning."""
     from lsns.config import commented_default
 
-    print(commented_default(), end="")
+    say(commented_default(), end="")
 
 
 @stimuli_app.command
@@ -547,8 +591,8 @@ def fetch(
     """
     from lsns.stimuli.published import fetch_langloc
 
-    paths = fetch_langloc(output, notify=print)
-    print(f"{name}: {len(paths)} files in {output}; use them with --stimuli {output}")
+    paths = fetch_langloc(output, notify=say)
+    say(f"{name}: {len(paths)} files in {output}; use them with --stimuli {output}")
 
 
 @app.command
@@ -573,7 +617,7 @@ def plot(
     """
     from lsns.report.figures import write_figure
 
-    print(f"wrote {write_figure(kind, results, output or Path(f'{kind}.pdf'))}")
+    _say_written(write_figure(kind, results, output or Path(f"{kind}.pdf")))
 
 
 @app.command
@@ -594,35 +638,39 @@ def report(
     """
     from lsns.report.page import write_page
 
-    print(f"wrote {write_page(results, output)}")
-
-
-def main(command: str | None = None) -> None:
-    """Run the command line, or one command of it; exits 2 with one line on a user's error."""
-    arguments = sys.argv[1:] if command is None else [command, *sys.argv[1:]]
-    sys.exit(run(arguments))
+    _say_written(write_page(results, output))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line on `arguments`; the exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("lsns").setLevel(logging.INFO)
-    try:
-        app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        return _fail(f"{error} (see lsns --help)")
-    except LsnsError as error:
-        return _fail(str(error))
-    except UnicodeEncodeError:
-        wrong = next((word for word in arguments if _is_broken(word)), None)
-        if wrong is None:
-            raise
-        return _fail(f"{wrong!r} is no UTF-8 text, which is needed here; rename it")
-    except KeyboardInterrupt as interrupt:
-        return _fail(str(interrupt) or "interrupted")
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); nothing is wrong.
-        sys.stderr.close()
+    """Run the command line on `arguments`.
+
+    Returns:
+        The exit code: 0; 2 after an error that a user can mend, which is one line on standard
+        error; 130 after Ctrl-C and 143 after SIGTERM, with a line on what is kept.
+    """
+    show_notes()
+    with Interruptible() as interruption:
+        try:
+            app.meta(
+                list(arguments), exit_on_error=False, print_error=False,
+                result_action="return_value",
+            )  # fmt: skip
+        except CycloptsError as error:
+            return _fail(f"{error} (see lsns --help)")
+        except (LsnsError, OutputError) as error:
+            return _fail(str(error))
+        except UnicodeEncodeError:
+            wrong = next((word for word in arguments if _is_broken(word)), None)
+            if wrong is None:
+                raise
+            return _fail(f"{wrong!r} is no UTF-8 text, which is needed here; rename it")
+        except KeyboardInterrupt as interrupt:
+            return _fail(str(interrupt) or KEPT, 128 + (interruption.signal or signal.SIGINT))
+        except BrokenPipeError:
+            # The reader of the help has gone (`| head`); nothing is wrong.
+            forget_output()
+        except OSError as error:
+            return _fail(f"{error}; nothing that was finished is lost")
     return 0
 
 
@@ -631,9 +679,15 @@ def _is_broken(word: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in word)
 
 
-def _fail(message: str) -> int:
-    print(f"lsns: {' '.join(message.split())}", file=sys.stderr)
-    return EXIT_CODE
+def _fail(message: str, code: int = EXIT_CODE) -> int:
+    with suppress(OSError):
+        print(f"lsns: {one_line(message)}", file=sys.stderr, flush=True)
+    return code
+
+
+def _say_written(*paths: Path) -> None:
+    for path in paths:
+        say(f"wrote {one_line(str(path))}")
 
 
 def _localize(

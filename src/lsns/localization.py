@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float
 from lsns.analysis import METHODS, BaseAnalyzer, MomentsAnalyzer
 from lsns.analysis.outliers import THRESHOLD, check_threshold, outlier_units
 from lsns.cache import (
+    atomic,
     prepare_folder,
     results_folder,
     write_array,
@@ -28,6 +30,7 @@ from lsns.moments import adjust_p_values, welch
 from lsns.plugins import ANALYZERS, installed, load_attribute, names_code
 from lsns.stimuli.contrast import Contrast
 from lsns.stimuli.networks import load_contrast
+from lsns.terminal import one_line
 
 if TYPE_CHECKING:
     from lsns.models.base import BaseModel
@@ -59,6 +62,20 @@ class Localization:
     measurement: Measurement
     analyzer: BaseAnalyzer
     outlier_threshold: float = THRESHOLD
+
+    def __repr__(self) -> str:
+        """What was found in what, in one line."""
+        stimuli, model = self.manifest["stimuli"]["name"], self.manifest["model"]["name"]
+        return one_line(
+            f"Localization({stimuli} in {model}: {self.mask.count} of {self.mask.units.size} units "
+            f"by {self.manifest['selection']['method']})"
+        )
+
+    def __str__(self) -> str:
+        """What was done and what came out, in eight lines."""
+        from lsns.report.text import summarize_localization
+
+        return "\n".join(summarize_localization(self))
 
     @property
     def means(self) -> Float[Array, "n_layers hidden_size"]:
@@ -97,6 +114,8 @@ class Localization:
     def save(self, folder: str | Path | None = None) -> tuple[Path, Path]:
         """Write the mask and the adjusted p-values, each with its manifest beside it.
 
+        Beside the mask a table of all units is written; see `units_path`.
+
         Args:
             folder: default: that of the results.
 
@@ -109,6 +128,7 @@ class Localization:
         for path in (mask_path, p_path):
             _note_replacement(path, self.manifest)
         self.mask.save(mask_path)
+        _write_units(units_path(mask_path), self)
         content = {**self.manifest, "content": "adjusted p-values (Benjamini-Hochberg)"}
         return mask_path, write_array(p_path, self.p_values, content)
 
@@ -323,6 +343,30 @@ def file_names(manifest: Mapping[str, Any]) -> tuple[str, str]:
         f"_nunits={selection['num_units']}_pretrained={model['pretrained']}{extra}.npy"
     )
     return mask, f"{start}_pretrained={model['pretrained']}{extra}_pvalues.npy"
+
+
+def units_path(mask_path: Path) -> Path:
+    """The table of units beside a mask's file: the same name, ending in `_units.csv`."""
+    return mask_path.with_name(f"{mask_path.name.removesuffix(mask_path.suffix)}_units.csv")
+
+
+def _write_units(path: Path, found: Localization) -> None:
+    """A row for each unit of the model, selected or not; numbers with all their digits."""
+    layers, units = np.indices(found.mask.units.shape)
+    columns = {
+        "layer": layers,
+        "unit": units,
+        "t": found.t_values,
+        "p": found.p_values,
+        "magnitude": found.magnitudes,
+        "outlier": found.outlier_units.astype(int),
+        "selected": found.mask.units.astype(int),
+    }
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        values = (column.ravel().tolist() for column in columns.values())
+        writer.writerows(zip(*values, strict=True))
 
 
 def _note_replacement(path: Path, manifest: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 
 from lsns.cache import read_array, write_array
 from lsns.errors import LsnsError
+from lsns.terminal import one_line
 
 Array = np.ndarray[Any, Any]
 
@@ -57,6 +58,18 @@ class UnitMask:
         """SHA-256 of the shape and the units: equal for equal masks, whatever their origin."""
         content = str(self.units.shape).encode() + np.packbits(self.units).tobytes()
         return hashlib.sha256(content).hexdigest()
+
+    def __repr__(self) -> str:
+        """How many units, and of what if the manifest says it, in one line."""
+        n_layers, hidden_size = self.units.shape
+        stimuli, model = self.manifest.get("stimuli"), self.manifest.get("model")
+        of = ""
+        if isinstance(stimuli, Mapping) and isinstance(model, Mapping):
+            of = f", {stimuli.get('name')} in {model.get('name')}"
+        return one_line(
+            f"UnitMask({self.count} of {self.units.size} units in {n_layers} layers x "
+            f"{hidden_size}{of})"
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write an integer `.npy` (0 and 1) and a `.json` manifest beside it, each in one step.

@@ -18,6 +18,8 @@ from lsns.errors import LsnsError
 from lsns.models.factory import ModelRequest
 from lsns.moments import Moments, merge_all
 from lsns.stimuli.contrast import Contrast, parse_pooling
+from lsns.terminal import one_line
+from lsns.terminal import progress as show_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +85,17 @@ class Measurement:
         n_layers, hidden_size = self.folds[0][0].mean.shape
         return n_layers, hidden_size
 
+    def __repr__(self) -> str:
+        """What was measured, in one line."""
+        n_layers, hidden_size = self.shape
+        model, protocol = self.manifest["model"]["name"], self.manifest["protocol"]
+        tokens = protocol["max_tokens"]
+        return one_line(
+            f"Measurement({self.contrast.name} in {model}: {self.positive.n} positive and "
+            f"{self.negative.n} negative items, {n_layers} layers x {hidden_size} units, "
+            f"{protocol['pooling']}, {'whole texts' if tokens is None else f'{tokens} tokens'})"
+        )
+
     def activations(self) -> Array | None:
         """Single activations (n_items, n_layers, hidden_size), positive first, if kept.
 
@@ -128,7 +141,7 @@ def measure(
     if isinstance(analyzer, MomentsAnalyzer):
         analyzer.count(loaded.shape)
     store = ActivationStore(folder, _describe(loaded, contrast, protocol) or {})
-    with store.lock():
+    with store.lock(f"{contrast.name} in {loaded.name}"):
         if overwrite:
             store.discard()
         found = _load(store, contrast)
@@ -202,7 +215,7 @@ def _fill_further(
     from lsns.activations import tokenize
 
     tokens = tokenize(model.tokenizer, texts, max_tokens=protocol["max_tokens"])
-    with store.lock():
+    with store.lock(f"further conditions in {model.name}"):
         if not store.manifest:
             _fill_rows(store, model, tokens, protocol["pooling"], batch_size, progress)
             # Only single activations are read: of these conditions nothing is merged.
@@ -345,7 +358,8 @@ def _fill_rows(
     ready = int(np.count_nonzero(done))
     if ready:
         logger.info("%d of %d texts are there from an earlier run", ready, len(tokens))
-    with _interruptible(store, done), _bar(len(tokens), ready, shown=progress) as bar:
+    bars = show_progress(len(tokens), words="texts", ready=ready, shown=progress)
+    with _interruptible(store, done), bars as bar:
         fill_rows(
             model, tokens, rows, done, pooling=pooling, batch_size=batch_size, advance=bar.update
         )
@@ -448,16 +462,6 @@ def _interruptible(store: ActivationStore, done: Array) -> Iterator[None]:
             f"interrupted: {int(np.count_nonzero(done))} of {len(done)} texts are kept in "
             f"{store.folder}; the same command goes on from there"
         ) from None
-
-
-@contextmanager
-def _bar(total: int, ready: int, *, shown: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    with tqdm(
-        total=total, initial=ready, unit="text", desc="texts", disable=not shown, mininterval=0.5
-    ) as bar:
-        yield bar
 
 
 def _check_at_least_one(option: str, number: int | None) -> None:

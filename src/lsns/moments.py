@@ -38,6 +38,11 @@ class Moments:
     abs_mean: Float[Array, "n_layers hidden_size"]
     abs_m2: Float[Array, "n_layers hidden_size"]
 
+    def __repr__(self) -> str:
+        """Of how many items and units, in one line."""
+        n_layers, hidden_size = self.mean.shape
+        return f"Moments({self.n} items, {n_layers} layers x {hidden_size} units)"
+
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> Moments:
         """The moments of no items: the neutral element of `merge`."""

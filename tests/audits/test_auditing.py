@@ -50,7 +50,7 @@ def test_an_audit_is_json_and_the_same_twice(found, model, tmp_path):
     assert first.reliability.rows[0].units == 6
     assert set(first.missing) == {"further conditions", "lesions"}
     assert json.loads(first.save(tmp_path / "audit.json").read_text())["conclusion"]
-    assert "conclusion:" in str(first)
+    assert "conclusion:" in first.describe()
 
 
 def test_further_conditions_and_other_protocols_are_run_when_asked(found, model, caplog):

@@ -163,7 +163,7 @@ def test_all_benchmarks_controls_and_modes(run, tmp_path):
     both = np.mean([study.summary[1]["difference"], study.summary[18]["difference"]])
     assert row["language"] == pytest.approx(both)
     assert row["gap"] == pytest.approx(row["language"] - row["other"])
-    text = str(study)
+    text = study.describe()
     assert text.count("tiny (auto); <eos> in front of each text (--prefix auto)") == 5
     assert "language (blimp (6 items), syntaxgym (3 items)) against others" in text
     assert "perplexity: perplexity" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ from lsns.errors import LsnsError
 from lsns.localization import Localization
 from lsns.measurement import further_activations
 from lsns.models.factory import ModelRequest
+from lsns.terminal import first_lines, one_line
 
 if TYPE_CHECKING:
     from lsns.models.base import BaseModel
@@ -94,11 +96,28 @@ class Audit:
         write_json(place, self.to_dict())
         return place
 
+    def __repr__(self) -> str:
+        """Of what, and how its findings are, in one line."""
+        levels = Counter(finding.level for finding in self.findings)
+        named = ", ".join(f"{count} {level}" for level, count in levels.items())
+        stimuli, model = self.manifest["stimuli"]["name"], self.manifest["model"]["name"]
+        return one_line(f"Audit({stimuli} in {model}: findings {named})")
+
     def __str__(self) -> str:
-        """The tables and the findings, for a terminal."""
+        """The findings by their levels, and the conclusion, in at most ten lines."""
+        from lsns.report.audit_text import summarize_audit
+
+        return first_lines(summarize_audit(self), "see describe()")
+
+    def describe(self, columns: int | None = None) -> str:
+        """The tables and the findings, for a terminal.
+
+        Args:
+            columns: that they have to fit in; None: as wide as they are.
+        """
         from lsns.report.audit_text import describe_audit
 
-        return describe_audit(self)
+        return describe_audit(self, columns)
 
 
 @dataclass(frozen=True, kw_only=True)

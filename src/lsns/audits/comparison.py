@@ -11,7 +11,7 @@ from lsns.audits.agreement import compare_masks
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask
 from lsns.overlap import overlap
-from lsns.report.layout import align_columns
+from lsns.terminal import align_columns, first_lines, one_line
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,25 @@ class Comparison:
         """In lists, dictionaries and plain values."""
         return asdict(self)
 
+    def __repr__(self) -> str:
+        """Which masks, in one line."""
+        return one_line(f"Comparison({len(self.pairs)} pairs of {', '.join(self.models)})")
+
     def __str__(self) -> str:
-        """The table, for a terminal."""
+        """The table, in at most ten lines."""
+        return first_lines(self.describe().split("\n"), "see describe()")
+
+    def describe(self, columns: int | None = None) -> str:
+        """The table, for a terminal.
+
+        Args:
+            columns: that it has to fit in; None: as wide as it is.
+        """
         head = ("masks", "units", "shared", "Dice", "Jaccard", "chance", "p", "by layer", "p")
         rows: list[Sequence[str]] = [head, *(_cells(pair) for pair in self.pairs)]
-        lines = align_columns(rows)
+        lines = align_columns(rows, columns)
         if len(set(self.models.values())) > 1:
-            lines += [f"{name}: {model}" for name, model in self.models.items()]
+            lines += [one_line(f"{name}: {model}") for name, model in self.models.items()]
         if len(self.pairs) > 1:
             lines.append(f"{len(self.pairs)} pairs; p is not corrected for their number")
         return "\n".join(lines)

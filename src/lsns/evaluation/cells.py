@@ -135,9 +135,7 @@ class CellStore:
             what: is done, to say what is waited for.
         """
         path = self.folder / f"{name}.lock"
-        if _is_held(path):
-            logger.info("another run in %s is at %s; waiting for it", self.folder.parent, what)
-        with locked(path):
+        with locked(path, what):
             try:
                 yield
             finally:
@@ -271,19 +269,6 @@ def _read_part(path: Path, lengths: Sequence[int]) -> list[Array] | None:
     # A copy, for what is read from bytes cannot be written to.
     array = np.frombuffer(values, "<f8").astype(np.float64)
     return np.split(array, np.cumsum(lengths)[:-1])
-
-
-def _is_held(path: Path) -> bool:
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        # Said where the lock is taken.
-        return False
 
 
 def _digest(table: pa.Table) -> str:

@@ -33,11 +33,13 @@ from lsns.evaluation.conditions import (
 )
 from lsns.evaluation.statistics import RESAMPLES, check_resamples
 from lsns.evaluation.summary import dissociate, measure_outcome, summarize
-from lsns.evaluation.tables import describe_study
+from lsns.evaluation.tables import describe_study, summary_lines
 from lsns.localization import Localization, localize
 from lsns.mask import UnitMask
 from lsns.models.factory import ModelRequest, SharedRequest
 from lsns.plugins import permit
+from lsns.terminal import Progress, first_lines, one_line
+from lsns.terminal import progress as show_progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,14 +92,30 @@ class Study:
             writer.writerows(about | row for row in self.summary)
         return path
 
-    def __str__(self) -> str:
-        """The tables."""
+    def describe(self, columns: int | None = None) -> str:
+        """The tables: each condition with its intervals and controls.
+
+        Args:
+            columns: that they have to fit in; None: as wide as they are.
+        """
         return describe_study(
             self.manifest["about"],
             self.summary,
             self.dissociation,
             resamples=self.manifest["options"]["resamples"],
+            columns=columns,
         )
+
+    def __repr__(self) -> str:
+        """Which model, and how much was measured, in one line."""
+        benchmarks = ", ".join(dict.fromkeys(row["benchmark"] for row in self.summary))
+        name = self.manifest["model"]["name"]
+        return one_line(f"Study({name}: {len(self.summary)} rows on {benchmarks})")
+
+    def __str__(self) -> str:
+        """What each lesion did to each benchmark, in at most ten lines."""
+        lines = [one_line(self.manifest["about"]), *summary_lines(self.summary)]
+        return first_lines(lines, "see describe()")
 
 
 def evaluate(
@@ -203,7 +221,7 @@ def evaluate(
         _manifest(run, targets, options, flawed) | {"transferred": transferred},
         [(c, b, tables[run.key(c, b)]) for c in conditions for b in chosen],
     )
-    with store.alone("study", "its summary"):
+    with store.alone("study", f"the summary in {output_dir}"):
         _write(study, Path(output_dir))
     return study
 
@@ -311,17 +329,21 @@ class _Run:
         model = self.subject.load()
         _prepare(model, self.conditions)
         found: dict[str, pa.Table] = {}
-        with self._interruptible(missing.values(), ready), _bar(total, progress) as bar:
+        words = [
+            f"{condition.words}, {benchmark.name}" for condition, benchmark in missing.values()
+        ]
+        bars = show_progress(total, words=f"1/{len(missing)} {words[0]}", shown=progress)
+        with self._interruptible(missing.values(), ready), bars as bar:
             for place, (key, (condition, benchmark)) in enumerate(missing.items(), start=1):
-                bar.set_description(f"{place}/{len(missing)} {condition.words}, {benchmark.name}")
+                bar.describe(f"{place}/{len(missing)} {words[place - 1]}")
                 found[key] = self._complete_cell(model, condition, benchmark, bar)
         return found
 
     def _complete_cell(
-        self, model: BaseModel, condition: Condition, benchmark: Benchmark, bar: Any
+        self, model: BaseModel, condition: Condition, benchmark: Benchmark, bar: Progress
     ) -> pa.Table:
         before = bar.n
-        what = f"{benchmark.name} under {condition.words}"
+        what = f"{benchmark.name} under {condition.words} in {self.store.folder.parent}"
         with self.store.alone(self.key(condition, benchmark), what):
             # Another run may have computed it since.
             table = self.store.load(self.description(condition, benchmark))
@@ -331,7 +353,7 @@ class _Run:
         return table
 
     def _compute_cell(
-        self, model: BaseModel, condition: Condition, benchmark: Benchmark, bar: Any
+        self, model: BaseModel, condition: Condition, benchmark: Benchmark, bar: Progress
     ) -> pa.Table:
         from lsns.lesions.ablation import lesion
 
@@ -469,29 +491,6 @@ def _prepare(model: BaseModel, conditions: Sequence[Condition]) -> None:
                 raise LsnsError(f"{condition.label}: {error}") from None
     # Under a lesion it would be found out each time.
     prepare(model)
-
-
-@contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    with tqdm(
-        total=total, unit="text", disable=not shown, mininterval=0.5, dynamic_ncols=True
-    ) as bar:
-        # A bar that is not shown does not count.
-        yield bar if shown else _Count()
-
-
-class _Count:
-    """What a bar does, unseen."""
-
-    n = 0
-
-    def update(self, number: int = 1) -> None:
-        self.n += number
-
-    def set_description(self, text: str) -> None:
-        pass
 
 
 def _versions() -> dict[str, str]:

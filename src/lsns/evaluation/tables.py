@@ -8,6 +8,7 @@ from typing import Any
 from lsns.evaluation.benchmarks import DOMAINS, LANGUAGE
 from lsns.evaluation.conditions import CONTROLS, OUTLIERS
 from lsns.evaluation.summary import FEW
+from lsns.terminal import align_columns, one_line
 
 Row = Mapping[str, Any]
 HEAD = ("condition", "outliers", "value", "95%", "difference", "95%", "n", "mean", "range", "p")
@@ -16,7 +17,12 @@ WORDS = {OUTLIERS: "as many outliers"}
 
 
 def describe_study(
-    model: str, summary: Sequence[Row], dissociation: Sequence[Row], *, resamples: int
+    model: str,
+    summary: Sequence[Row],
+    dissociation: Sequence[Row],
+    *,
+    resamples: int,
+    columns: int | None = None,
 ) -> str:
     """A table for each benchmark, and that of the double dissociation if there is one.
 
@@ -25,19 +31,37 @@ def describe_study(
         summary: see `summary.summarize`.
         dissociation: see `summary.dissociate`.
         resamples: of the bootstrap.
+        columns: that the tables have to fit in; None: as wide as they are.
     """
+    about = one_line(model)
     names = list(dict.fromkeys(row["benchmark"] for row in summary))
-    parts = [_benchmark(model, [row for row in summary if row["benchmark"] == n]) for n in names]
+    parts = [
+        _benchmark(about, [row for row in summary if row["benchmark"] == name], columns)
+        for name in names
+    ]
     if dissociation:
-        parts.append(_dissociation(model, summary, dissociation))
+        parts.append(_dissociation(about, summary, dissociation, columns))
     return "\n\n".join([*parts, _foot(summary, resamples)])
 
 
-def _benchmark(model: str, rows: Sequence[Row]) -> str:
+def summary_lines(summary: Sequence[Row]) -> list[str]:
+    """A line for each benchmark and lesion, without controls: what it was, and is under it."""
+    lines: list[str] = []
+    for row in summary:
+        digits = 2 if row["measure"] == "perplexity" else 4
+        value = f"{row['value']:.{digits}f}"
+        if row["condition"] == "intact":
+            lines.append(one_line(f"{row['benchmark']}: {row['measure']} {value}, intact"))
+        elif row["condition"] != "control":
+            lines.append("  " + one_line(f"{value} ({row['difference']:+.4f}) under {_name(row)}"))
+    return lines
+
+
+def _benchmark(model: str, rows: Sequence[Row], columns: int | None) -> str:
     first = rows[0]
     unit = "windows" if first["measure"] == "perplexity" else "items"
     kind = "paradigm" if first["paradigms"] == 1 else "paradigms"
-    title = (
+    title = one_line(
         f"{first['benchmark']}: {first['measure']}, {first['items']} {unit} "
         f"in {first['paradigms']} {kind}"
     )
@@ -47,7 +71,7 @@ def _benchmark(model: str, rows: Sequence[Row]) -> str:
             lines += _lines(row)
     if not _knows_outliers(rows):
         lines = [[line[0], *line[2:]] for line in lines]
-    return "\n".join([title, model, *_aligned(lines)])
+    return "\n".join([title, model, *align_columns(lines, columns)])
 
 
 def _knows_outliers(rows: Sequence[Row]) -> bool:
@@ -94,7 +118,9 @@ def _p(row: Row, kind: str, *, count: bool = False) -> str:
     return f"{row[f'{kind}_p']:.3f}" + (f" ({note})" if note else "")
 
 
-def _dissociation(model: str, summary: Sequence[Row], rows: Sequence[Row]) -> str:
+def _dissociation(
+    model: str, summary: Sequence[Row], rows: Sequence[Row], columns: int | None
+) -> str:
     sides = {
         side: ", ".join(
             dict.fromkeys(
@@ -116,7 +142,7 @@ def _dissociation(model: str, summary: Sequence[Row], rows: Sequence[Row]) -> st
             ends = _range(row[f"{side}_low"], row[f"{side}_high"], 4, sign=True)
             cells += [f"{row[side]:+.4f}", ends]
         lines.append([*cells, *(_p(row, kind, count=True) for kind in kinds)])
-    return "\n".join([title, model, *_aligned(lines)])
+    return "\n".join([title, model, *align_columns(lines, columns)])
 
 
 def _name(row: Row) -> str:
@@ -145,15 +171,3 @@ def _foot(summary: Sequence[Row], resamples: int) -> str:
     if any(FEW in str(row.get(f"{kind}_note", "")) for row in summary for kind in CONTROLS):
         lines.append(f"{FEW}: fewer than 20, too few for a claim")
     return "\n".join(lines)
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width, the first to the left; short rows end early."""
-    widths = [max(len(row[i]) for row in lines if i < len(row)) for i in range(len(lines[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
-        ).rstrip()
-        for row in lines
-    ]

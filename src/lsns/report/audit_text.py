@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lsns.report.layout import align_columns
+from lsns.terminal import align_columns, one_line
 
 if TYPE_CHECKING:
     from lsns.audits.auditing import Audit
@@ -20,28 +20,47 @@ if TYPE_CHECKING:
 WIDTH = 96
 
 
-def describe_audit(audit: Audit) -> str:
-    """The tables of each part, then the findings and the conclusion."""
+def describe_audit(audit: Audit, columns: int | None = None) -> str:
+    """The tables of each part, then the findings and the conclusion.
+
+    Args:
+        audit: what was found.
+        columns: that the tables have to fit in; None: as wide as they are.
+    """
     parts = [_head(audit)]
     if audit.reliability is not None:
-        parts.append(_reliability(audit.reliability))
+        parts.append(_reliability(audit.reliability, columns))
     if audit.selectivity is not None:
-        parts.append(_selectivity(audit.selectivity))
+        parts.append(_selectivity(audit.selectivity, columns))
     if audit.calibration is not None:
         parts.append(_calibration(audit.calibration))
-    parts += [_outliers(audit.outliers), _confounds(audit.confounds)]
+    parts += [_outliers(audit.outliers, columns), _confounds(audit.confounds, columns)]
     if audit.overlaps:
-        parts.append(_overlaps(audit.overlaps))
-    parts += [f"{name}: {why}" for name, why in audit.missing.items()]
-    return "\n\n".join([*parts, describe_findings(audit)])
+        parts.append(_overlaps(audit.overlaps, columns))
+    parts += [one_line(f"{name}: {why}") for name, why in audit.missing.items()]
+    return "\n\n".join([*parts, describe_findings(audit, columns)])
 
 
-def describe_findings(audit: Audit) -> str:
-    """What each rule says, with its level, and the conclusion."""
-    lines = list(_finding_lines(audit))
-    return "\n".join(["findings (rules and sources: docs/audit.md)", *lines, "", *_wrap(
-        f"conclusion: {audit.conclusion}", ""
-    )])  # fmt: skip
+def describe_findings(audit: Audit, columns: int | None = None) -> str:
+    """What each rule says, with its level, and the conclusion.
+
+    Args:
+        audit: what was found.
+        columns: that the lines have to fit in, if they are fewer than usual.
+    """
+    width = min(columns or WIDTH, WIDTH)
+    lines = list(_finding_lines(audit, width))
+    conclusion = _wrap(f"conclusion: {audit.conclusion}", "", width)
+    return "\n".join(["findings (rules and sources: docs/audit.md)", *lines, "", *conclusion])
+
+
+def summarize_audit(audit: Audit) -> list[str]:
+    """What was audited, the rules of each level, and the conclusion."""
+    rules: dict[str, list[str]] = {}
+    for finding in audit.findings:
+        rules.setdefault(finding.level, []).append(finding.rule)
+    levels = [f"{level}: {', '.join(names)}" for level, names in rules.items()]
+    return [_head(audit), *levels, *_wrap(f"conclusion: {audit.conclusion}", "", WIDTH)]
 
 
 def _head(audit: Audit) -> str:
@@ -49,13 +68,13 @@ def _head(audit: Audit) -> str:
     protocol, selection = audit.manifest["protocol"], audit.manifest["selection"]
     tokens = protocol["max_tokens"]
     cut = "whole texts" if tokens is None else f"{tokens} tokens"
-    return (
+    return one_line(
         f"audit of {stimuli['name']} in {model['name']} ({model['dtype']}): "
         f"{selection['selected']} units by {selection['method']}, {protocol['pooling']}, {cut}"
     )
 
 
-def _reliability(found: Reliability) -> str:
+def _reliability(found: Reliability, columns: int | None) -> str:
     head = ("split", "%", "units", "n", "Dice", "95%", "chance", "shuffled", "Jaccard", "corrected")
     rows: list[Sequence[str]] = [head]
     for row in found.rows:
@@ -83,10 +102,10 @@ def _reliability(found: Reliability) -> str:
         "*: the localization's own amount; corrected: phi (Dice corrected for chance) of halves, "
         "by Spearman-Brown for all items"
     )
-    return "\n".join(["reliability", *align_columns(rows), *scores, note])
+    return "\n".join(["reliability", *align_columns(rows, columns), *scores, note])
 
 
-def _selectivity(found: Selectivity) -> str:
+def _selectivity(found: Selectivity, columns: int | None) -> str:
     effects = {"held out": found.held_out, "in sample (double dipping)": found.in_sample}
     rows = [
         f"{name}: g {e.g:.2f} (95% {e.low:.2f} to {e.high:.2f}), "
@@ -98,7 +117,7 @@ def _selectivity(found: Selectivity) -> str:
         (r.condition, str(r.n), f"{r.mean:+.3f}", f"{r.low:+.3f} to {r.high:+.3f}")
         for r in found.profile
     ]
-    return "\n".join([f"selectivity, {found.folds} folds", *rows, *align_columns(profile)])
+    return "\n".join([f"selectivity, {found.folds} folds", *rows, *align_columns(profile, columns)])
 
 
 def _calibration(found: Calibration) -> str:
@@ -113,7 +132,7 @@ def _calibration(found: Calibration) -> str:
     )
 
 
-def _outliers(found: OutlierAudit) -> str:
+def _outliers(found: OutlierAudit, columns: int | None) -> str:
     lines = [
         f"outlier dimensions (mean |activation| over {found.threshold:g} times the layer's median)",
         f"{found.selected} of {found.units} selected units ({found.share:.1%}), with "
@@ -124,19 +143,19 @@ def _outliers(found: OutlierAudit) -> str:
     rows += [
         (str(d.dimension), str(d.selected_layers), str(d.outlier_layers)) for d in found.dimensions
     ]
-    return "\n".join(lines + (align_columns(rows) if found.dimensions else []))
+    return "\n".join(lines + (align_columns(rows, columns) if found.dimensions else []))
 
 
-def _confounds(found: Sequence[Confound]) -> str:
+def _confounds(found: Sequence[Confound], columns: int | None) -> str:
     rows: list[Sequence[str]] = [("measure", "positive", "negative", "g", "95%", "")]
     for c in found:
         size = ("apart", "") if c.g is None else (f"{c.g:+.2f}", f"{c.low:+.2f} to {c.high:+.2f}")
         mark = "differs" if c.differs else ""
         rows.append((c.measure, f"{c.positive:.2f}", f"{c.negative:.2f}", *size, mark))
-    return "\n".join(["what else differs between the conditions", *align_columns(rows)])
+    return "\n".join(["what else differs between the conditions", *align_columns(rows, columns)])
 
 
-def _overlaps(found: Sequence[ProtocolOverlap]) -> str:
+def _overlaps(found: Sequence[ProtocolOverlap], columns: int | None) -> str:
     rows: list[Sequence[str]] = [
         ("units shared with", "units", "shared", "Dice", "chance", "p", "by layer", "p")
     ]
@@ -153,16 +172,16 @@ def _overlaps(found: Sequence[ProtocolOverlap]) -> str:
         )
         for o in found
     ]
-    return "\n".join(["overlap with masks of the same size", *align_columns(rows)])
+    return "\n".join(["overlap with masks of the same size", *align_columns(rows, columns)])
 
 
-def _finding_lines(audit: Audit) -> Iterator[str]:
+def _finding_lines(audit: Audit, width: int) -> Iterator[str]:
     for finding in audit.findings:
-        yield from _wrap(f"[{finding.level}] {finding.rule}: {finding.sentence}", "    ")
+        yield from _wrap(f"[{finding.level}] {finding.rule}: {finding.sentence}", "    ", width)
 
 
-def _wrap(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent)
+def _wrap(text: str, indent: str, width: int) -> list[str]:
+    return textwrap.wrap(one_line(text), width, subsequent_indent=indent)
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lsns.terminal import one_line
+
 if TYPE_CHECKING:
     from lsns.lesions.continuations import Continuation
     from lsns.localization import Localization
@@ -21,6 +23,12 @@ ALPHA = 0.05
 
 def describe_localization(found: Localization) -> str:
     """What was done and what came out, with a bar per layer."""
+    bars = _bars(found.mask.per_layer.tolist())
+    return "\n".join([*summarize_localization(found), "selected units per layer", *bars])
+
+
+def summarize_localization(found: Localization) -> list[str]:
+    """What was done and what came out, a line for each."""
     manifest = found.manifest
     model, stimuli, protocol = manifest["model"], manifest["stimuli"], manifest["protocol"]
     selection = manifest["selection"]
@@ -28,7 +36,7 @@ def describe_localization(found: Localization) -> str:
     total = found.mask.units.size
     tokens = protocol["max_tokens"]
     weights = "" if model["pretrained"] else f", random weights (seed {model['init_seed']})"
-    lines = [
+    return [
         _line("model", f"{model['name']} ({model['dtype']}{weights})"),
         _line("units", f"{n_layers} blocks x {hidden_size} = {total}"),
         _line(
@@ -47,35 +55,36 @@ def describe_localization(found: Localization) -> str:
         ),
         _line(f"p < {ALPHA:.2f}", f"{_significant(found)} units (adjusted over all units)"),
         _line("outliers", _outlier_words(found)),
-        "selected units per layer",
-        *_bars(found.mask.per_layer.tolist()),
     ]
-    return "\n".join(lines)
 
 
-def describe_continuations(prompt: str, continuations: Sequence[Continuation]) -> str:
-    """The prompt, and the continuations side by side, three to a row."""
-    parts = [f"prompt: {prompt}"]
+def describe_continuations(
+    prompt: str, continuations: Sequence[Continuation], columns: int | None = None
+) -> str:
+    """The prompt, and the continuations side by side, three to a row.
+
+    Args:
+        prompt: what was continued.
+        continuations: under each condition.
+        columns: that they have to fit in, if they are fewer than usual.
+    """
+    width = min(columns or LINE_WIDTH, LINE_WIDTH)
+    parts = [f"prompt: {one_line(prompt)}"]
     for start in range(0, len(continuations), COLUMNS):
-        parts.append(_side_by_side(continuations[start : start + COLUMNS]))
+        parts.append(_side_by_side(continuations[start : start + COLUMNS], width))
     return "\n\n".join(parts)
 
 
-def _side_by_side(continuations: Sequence[Continuation]) -> str:
-    width = (LINE_WIDTH - 3 * (len(continuations) - 1)) // len(continuations)
-    heads = [textwrap.wrap(item.condition, width) for item in continuations]
+def _side_by_side(continuations: Sequence[Continuation], line_width: int) -> str:
+    width = (line_width - 3 * (len(continuations) - 1)) // len(continuations)
+    heads = [textwrap.wrap(one_line(item.condition), width) for item in continuations]
+    # A lesioned model may write any character.
     texts = [
-        textwrap.wrap(_printable(item.text) or "(nothing: the text ends here)", width)
+        textwrap.wrap(one_line(item.text) or "(nothing: the text ends here)", width)
         for item in continuations
     ]
     rule = "-+-".join("-" * width for _ in continuations)
     return "\n".join([*_rows(heads, width), rule, *_rows(texts, width)])
-
-
-def _printable(text: str) -> str:
-    """One line without control characters: a lesioned model may write any, escape codes too."""
-    line = " ".join(text.split())
-    return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
 def _rows(columns: Sequence[Sequence[str]], width: int) -> list[str]:
@@ -86,7 +95,7 @@ def _rows(columns: Sequence[Sequence[str]], width: int) -> list[str]:
 
 
 def _line(name: str, value: str) -> str:
-    return f"{name:<9} {value}"
+    return f"{name:<9} {one_line(value)}"
 
 
 def _selection_words(selection: dict[str, object]) -> str:

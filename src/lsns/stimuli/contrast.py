@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from lsns.errors import LsnsError
+from lsns.terminal import one_line
 
 Pooling = Literal["last-token", "mean", "sum"]
 # What belongs to each further condition, by name: pairs rather than a dict, which has no hash.
@@ -59,6 +60,15 @@ class Contrast:
     source: str = "given in Python"
     further: ByName = ()
     further_groups: ByName = ()
+
+    def __repr__(self) -> str:
+        """What it holds, and how its texts are read, in one line."""
+        further = ", ".join(f"{len(texts)} {name}" for name, texts in self.further)
+        cut = "whole texts" if self.max_tokens is None else f"{self.max_tokens} tokens"
+        return one_line(
+            f"Contrast({self.name}: {len(self.positive)} positive, {len(self.negative)} negative"
+            f"{f'; further {further}' if further else ''}; {self.pooling}, {cut}; {self.source})"
+        )
 
     def __post_init__(self) -> None:
         for name in ("positive", "negative", "positive_groups", "negative_groups"):
