@@ -250,12 +250,12 @@ def _encodable(text: str, encoding: str) -> str:
     return text
 
 
-def _folded(line: str, columns: int | None) -> list[str]:
+def _folded(line: str, columns: int | None, *, break_words: bool = False) -> list[str]:
     if columns is None or len(line) <= columns:
         return [line]
     return textwrap.wrap(
         line, columns, subsequent_indent="    ", replace_whitespace=False,
-        break_long_words=False, break_on_hyphens=False,
+        break_long_words=break_words, break_on_hyphens=False,
     )  # fmt: skip
 
 
@@ -284,7 +284,7 @@ def _part(
     rows: Sequence[Sequence[str]], widths: Sequence[int], part: Sequence[int]
 ) -> Iterator[str]:
     for row in rows:
-        names = [row[0]] if len(row[0]) <= widths[0] else _folded(row[0], widths[0])
+        names = _folded(row[0], widths[0], break_words=True)
         cells = [row[i].rjust(widths[i]) for i in part if i < len(row)]
         yield "  ".join([names[0].ljust(widths[0]), *cells]).rstrip()
         yield from names[1:]
