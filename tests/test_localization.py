@@ -16,6 +16,7 @@ import pytest
 from scipy.stats import false_discovery_control, ttest_ind
 
 import lsns
+from lsns.localization import units_path
 from lsns.measurement import fold_of_items, measure
 from lsns.models.factory import ModelRequest
 from tests.tiny import make_model
@@ -377,6 +378,26 @@ def test_saved_files_are_named_as_published_and_carry_a_manifest(tiny_model, con
         assert manifest["protocol"]["pooling"] == "last-token"
         assert manifest["selection"]["selected"] == 2
     assert np.array_equal(lsns.UnitMask.load(mask).units, found.mask.units)
+
+
+def test_a_table_of_all_units_is_beside_the_mask(tiny_model, contrast, tmp_path):
+    found = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    mask, _ = found.save(tmp_path)
+    path = units_path(mask)
+    assert path.name == f"{mask.stem}_units.csv"
+    names = path.read_text().splitlines()[0]
+    assert names == "layer,unit,t,p,magnitude,outlier,selected"
+    layer, unit, *values = np.loadtxt(path, delimiter=",", skiprows=1, unpack=True)
+    assert len(layer) == found.mask.units.size
+    place = layer.astype(int), unit.astype(int)
+    arrays = (found.t_values, found.p_values, found.magnitudes, found.outlier_units)
+    # The very numbers: nothing is rounded.
+    for column, array in zip(values, (*arrays, found.mask.units), strict=True):
+        assert np.array_equal(column, array[place])
+    before = path.read_bytes()
+    found.save(tmp_path)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".*")), "nothing half-written"
 
 
 def test_files_of_the_same_run_are_the_same_bytes(tiny_model, contrast, tmp_path):

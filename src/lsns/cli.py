@@ -127,7 +127,7 @@ class ExtractionOptions:
     seed: Annotated[int, RUNNING] = 42
     """Of random draws, and of the weights of an untrained model."""
     batch_size: Annotated[int | None, RUNNING] = None
-    """Texts per forward pass; masks stay the same, activations but for rounding."""
+    """Texts per forward pass: masks stay the same, activations but for rounding."""
     cache_dir: Annotated[str | None, RUNNING] = None
     """Where results are kept; default LOC_CACHE, else cache."""
     overwrite: Annotated[bool, RUNNING, Parameter(negative="")] = False
@@ -169,7 +169,7 @@ def localize(
     network: Network | None = None,
     options: LocalizationOptions | None = None,
 ) -> None:
-    """Find the units that answer to a contrast; write the mask and its p-values.
+    """Find the units that answer to a contrast; write the mask, p-values and a table of units.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ def run_config(
     /,
     *,
     override: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
-    allow_code: Annotated[bool, Parameter(negative="")] = False,
+    allow_code: Annotated[bool, RUNNING, Parameter(negative="")] = False,
 ) -> None:
     """Do what a configuration file says: localize, lesion, evaluate, audit, and write the page.
 
@@ -382,7 +382,7 @@ def evaluate(
     prefix: str = "auto",
     limit: int | None = None,
     resamples: int = 2000,
-    allow_code: Annotated[bool, Parameter(negative="")] = False,
+    allow_code: Annotated[bool, RUNNING, Parameter(negative="")] = False,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("results"),
 ) -> None:
     """Measure on benchmarks what a lesion takes away, against control lesions.
@@ -533,7 +533,7 @@ def compare(
     *masks: str,
     model: CompareModelOptions | None = None,
     options: SelectionOptions | None = None,
-    allow_code: Annotated[bool, Parameter(negative="")] = False,
+    allow_code: Annotated[bool, RUNNING, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
 ) -> None:
     """Count the units that masks share, pair by pair, against chance.

@@ -22,7 +22,7 @@ from lsns.evaluation.benchmarks import parse_benchmarks
 from lsns.evaluation.conditions import Target, make_targets
 from lsns.lesions.continuations import Continuation, continue_under_lesions
 from lsns.lesions.controls import Control
-from lsns.localization import Localization, localize, make_analyzer, select
+from lsns.localization import Localization, localize, make_analyzer, select, units_path
 from lsns.models.factory import ModelRequest, SharedRequest
 from lsns.plugins import load_module, names_code, permit
 from lsns.report.results import (
@@ -111,7 +111,8 @@ def run_experiment(
     _remove_earlier(folder)
     paths = [config.to_yaml(folder / CONFIG), _write_versions(folder / VERSIONS)]
     paths += [_write_text(folder / TEXT, describe_localization(found))]
-    paths += [*found.save(folder), *_write_units(folder, found)]
+    saved = found.save(folder)
+    paths += [*saved, units_path(saved[0]), *_write_units(folder, found)]
     continuations = _continue_all(request, config, found)
     paths += _write_continuations(folder, continuations)
     study = _evaluate(request, config, found, allow_code=allow_code, progress=progress)
