@@ -204,6 +204,10 @@ def test_tables_fit():
         assert max(map(len, lines)) <= columns
         assert " ".join(lines).count("0.1234 to 0.5678") == 12
         assert sum(line.startswith("  control") for line in lines) == lines.count("") + 1
+    named = [("mask", "value", "95%", "gap", "95%"), ("a", "1" * 9, "2" * 9, "3" * 9, "4" * 9)]
+    assert [line.split() for line in terminal.align_columns(named, 42)[::3]] == [
+        ["mask", "value", "95%"], ["mask", "gap", "95%"],
+    ]  # fmt: skip
     assert max(len(line) for line in make_study(3).describe(80).split("\n")[:12]) <= 80
 
 

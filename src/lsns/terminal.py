@@ -24,6 +24,7 @@ KEPT = "\n\u00a0\u202f\u3000\u200c\u200d"
 # Of a bar in an encoding that has no block.
 PLAIN = str.maketrans({"█": "#"})
 LINE_SECONDS = 30.0
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 NAME_WIDTH = 40
 NARROWEST = 40
 
@@ -92,13 +93,13 @@ def align_columns(lines: Sequence[Sequence[str]], columns: int | None = None) ->
     Args:
         lines: cells of the head and of each row.
         columns: of the terminal. A wider table goes on below, each part with the first column
-            again; None: any width.
+            again, and columns of one name with those that they belong to; None: any width.
     """
     rows = [[_indent(cell) + one_line(cell) for cell in row] for row in lines]
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
     if columns is not None:
         widths[0] = min(widths[0], columns // 2)
-    parts = _parts(widths, columns)
+    parts = _parts(rows[0], widths, columns)
     return [
         line
         for number, part in enumerate(parts)
@@ -161,7 +162,7 @@ class _Bar(Progress):
         super().__init__(total, ready, unit, words)
         self.bar = tqdm(
             total=total, initial=ready, unit=unit, desc=_short(words) or None,
-            mininterval=0.5, dynamic_ncols=True,
+            mininterval=0.5, dynamic_ncols=True, bar_format=BAR,
         )  # fmt: skip
 
     def update(self, number: int = 1) -> None:
@@ -268,14 +269,15 @@ def _indent(cell: str) -> str:
     return " " * (len(cell) - len(cell.lstrip(" ")))
 
 
-def _parts(widths: Sequence[int], columns: int | None) -> list[list[int]]:
+def _parts(head: Sequence[str], widths: Sequence[int], columns: int | None) -> list[list[int]]:
     """Which columns, but for the first, stand side by side."""
     parts: list[list[int]] = [[]]
     for place in range(1, len(widths)):
-        together = [0, *parts[-1], place]
-        needed = sum(widths[i] + 2 for i in together) - 2
+        needed = sum(widths[i] + 2 for i in (0, *parts[-1], place)) - 2
         if columns is not None and needed > columns and parts[-1]:
-            parts.append([])
+            # A second "95%" or "p" says something of the column before it.
+            belongs = head[place] in head[:place] and len(parts[-1]) > 1
+            parts.append([parts[-1].pop()] if belongs else [])
         parts[-1].append(place)
     return parts
 
