@@ -7,15 +7,20 @@ is worth keeping across projects: the converted bundled model and the digests of
 
 from __future__ import annotations
 
+import csv
+import errno
 import hashlib
+import io
 import json
 import logging
+import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -25,6 +30,12 @@ from lsns.terminal import one_line
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 22
+# Digits of a whole number in JSON: more than 64 bits have, and fewer than arithmetic trips over.
+LONGEST_NUMBER = 20
+# What a file system says that has no locks.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+# A cell that begins so is a formula to a spreadsheet.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class DamagedFileError(Exception):
@@ -55,7 +66,7 @@ def prepare_folder(folder: Path) -> Path:
             pass
     except OSError as error:
         raise LsnsError(
-            f"folder {folder} cannot be written to ({error.strerror}); "
+            f"folder {folder} cannot be written to ({reason_of(error)}); "
             "choose another with --cache-dir or LOC_CACHE"
         ) from None
     return folder
@@ -68,7 +79,7 @@ def atomic(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     except OSError as error:
-        raise LsnsError(f"{path} could not be written ({error.strerror})") from error
+        raise LsnsError(f"{path} could not be written ({reason_of(error)})") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -76,24 +87,35 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise LsnsError(f"{path} could not be written ({error.strerror})") from error
+        raise LsnsError(f"{path} could not be written ({reason_of(error)})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # What could not be removed is a hidden file too many, and hides no other error.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(path: Path, what: str = "") -> Iterator[None]:
     """Hold the lock file `path`, so that two processes do not do the same work at once.
 
+    Where the file system has no locks, that is said, and the work goes on without: files are
+    written in one step, so two processes at the same work do it twice and spoil nothing.
+
     Args:
-        path: the lock file.
+        path: the lock file; a link is not followed.
         what: is done under it: said at once, if another process holds it and has to be waited for.
+
+    Raises:
+        LsnsError: it cannot be locked.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            # A lock opens its file for writing: whatever the link names is not ours.
+            path.unlink()
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -102,11 +124,38 @@ def locked(path: Path, what: str = "") -> Iterator[None]:
             )
             lock.acquire()
     except OSError as error:
-        raise LsnsError(f"{path} could not be locked ({error.strerror})") from error
+        if error.errno not in NO_LOCKS:
+            raise LsnsError(f"{path} could not be locked ({reason_of(error)})") from error
+        logger.warning(
+            "%s cannot be locked here (%s); let no two runs write there at once",
+            path.parent,
+            reason_of(error),
+        )
     try:
         yield
     finally:
-        lock.release()
+        # The system lets go of it with the process at the latest.
+        with suppress(OSError):
+            lock.release()
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        LsnsError: it is there and cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except NotADirectoryError:
+        pass
+    except OSError as error:
+        raise LsnsError(f"{path} could not be removed ({reason_of(error)})") from None
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says went wrong, in words."""
+    return error.strerror or type(error).__name__
 
 
 def digest_of(description: Mapping[str, Any]) -> str:
@@ -138,19 +187,71 @@ def remembered_sha256(path: Path) -> str:
     return str(known["sha256"])
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty if there is none or it is damaged."""
+def parse_object(content: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: no UTF-8, no JSON, no object, nested too deep, or a whole number of more than
+            `LONGEST_NUMBER` digits.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(content.decode("utf-8"), parse_int=_whole_number)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"an object was expected, not {type(found).__name__}")
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty if there is none or it is damaged.
+
+    Raises:
+        LsnsError: the file is there and cannot be read.
+    """
+    try:
+        return parse_object(read_bytes(path) or b"")
+    except ValueError:
         return {}
-    return content if isinstance(content, dict) else {}
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """What a file holds; None if there is none.
+
+    Raises:
+        LsnsError: it is there and cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object in one step."""
     with atomic(path) as temporary:
         temporary.write_text(_json(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV in one step; a text that a spreadsheet would compute gets a `'` in front.
+
+    Args:
+        path: the file.
+        names: of the columns; what a row lacks is empty.
+        rows: by these names.
+    """
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(row.get(name)) for name in names} for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    is_formula = isinstance(value, str) and value.startswith(FORMULA)
+    return f"'{value}" if is_formula else value
 
 
 def manifest_path(path: Path) -> Path:
@@ -181,16 +282,63 @@ def read_array(path: Path) -> tuple[Array, dict[str, Any]]:
     if not path.is_file():
         raise LsnsError(f"no file {path}")
     manifest = read_json(manifest_path(path))
-    entry = manifest.get("file")
-    expected = entry.get("sha256") if isinstance(entry, dict) else None
-    if expected and sha256_file(path) != expected:
-        raise LsnsError(f"{path} is not the file that its manifest describes; make it again")
     try:
+        entry = manifest.get("file")
+        expected = entry.get("sha256") if isinstance(entry, dict) else None
+        if expected and sha256_file(path) != expected:
+            raise LsnsError(f"{path} is not the file that its manifest describes; make it again")
         with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False), manifest
-    except Exception:
-        # Whatever a damaged header makes numpy's parser raise.
+            return _read_npy(file, path.stat().st_size), manifest
+    except OSError as error:
+        raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
+    except DamagedFileError:
         raise LsnsError(f"{path} is not a readable .npy array") from None
+
+
+def read_arrays(path: str | Path) -> dict[str, Array]:
+    """The arrays of an `.npz` as `numpy.savez` writes it, without believing the sizes it announces.
+
+    Raises:
+        DamagedFileError: not such a file, or arrays of another size than it has bytes for.
+        OSError: it cannot be read.
+    """
+    size = Path(path).stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            # Not compressed: a few bytes that unfold into gigabytes are not ours.
+            if any(m.compress_type != zipfile.ZIP_STORED for m in members):
+                raise DamagedFileError(f"{path}: compressed")
+            if sum(m.file_size for m in members) > size:
+                raise DamagedFileError(f"{path}: more is announced than there is")
+            return {
+                m.filename.removesuffix(".npy"): _read_npy(io.BytesIO(archive.read(m)), m.file_size)
+                for m in members
+            }
+    except (OSError, DamagedFileError):
+        raise
+    except Exception as error:
+        # Whatever a damaged directory makes Python's parser raise.
+        raise DamagedFileError(f"{path}: {type(error).__name__}") from None
+
+
+def _read_npy(file: IO[bytes], size: int) -> Array:
+    """The array in a file of `size` bytes; its header must announce just these."""
+    try:
+        version = np.lib.format.read_magic(file)
+        known = {(1, 0): np.lib.format.read_array_header_1_0}
+        read_header = known.get(version, np.lib.format.read_array_header_2_0)
+        shape, _, dtype = read_header(file)
+        fits = math.prod(shape) * dtype.itemsize == size - file.tell()
+        file.seek(0)
+        if fits and not dtype.hasobject:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:
+        # Whatever a damaged header makes numpy's parser raise.
+        raise DamagedFileError(type(error).__name__) from None
+    raise DamagedFileError("other bytes than its header announces")
 
 
 class ActivationStore:
@@ -212,7 +360,9 @@ class ActivationStore:
     def manifest(self) -> dict[str, Any]:
         """What is known of a finished run; empty if it is not finished."""
         manifest = read_json(self.folder / "manifest.json")
-        return manifest if manifest.get("key") == self.key else {}
+        digest = manifest.pop("digest", None)
+        sound = digest == digest_of(manifest) and manifest.get("key") == self.key
+        return manifest if sound else {}
 
     def lock(self, what: str = "activations") -> Any:
         """Hold this while filling the store; see `locked`."""
@@ -221,10 +371,7 @@ class ActivationStore:
     def discard(self) -> None:
         """Remove what was kept, so that it is computed again."""
         for name in ("manifest.json", "moments.npz", "done.npy", "activations.npy"):
-            try:
-                (self.folder / name).unlink(missing_ok=True)
-            except OSError as error:
-                raise LsnsError(f"{self.folder} could not be emptied ({error.strerror})") from None
+            remove(self.folder / name)
 
     def open_rows(self, shape: tuple[int, int, int]) -> tuple[Array, Array]:
         """Memory-mapped (activations, done) for filling; what an earlier run wrote is kept."""
@@ -232,6 +379,8 @@ class ActivationStore:
         try:
             # Read-only first, which notices a file cut short: r+ would fill it up with zeros.
             for path in (data, done):
+                if path.is_symlink():
+                    raise DamagedFileError(f"{path} is a link; what it names is not ours to fill")
                 np.load(path, mmap_mode="r", allow_pickle=False)
             rows = np.load(data, mmap_mode="r+", allow_pickle=False)
             flags = np.load(done, mmap_mode="r+", allow_pickle=False)
@@ -248,16 +397,22 @@ class ActivationStore:
         with atomic(self.folder / "moments.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **moments)
         names = ("moments.npz", "activations.npy")
-        digests = {
-            name: sha256_file(self.folder / name) for name in names if (self.folder / name).exists()
-        }
+        try:
+            digests = {
+                name: sha256_file(self.folder / name)
+                for name in names
+                if (self.folder / name).exists()
+            }
+        except OSError as error:
+            raise LsnsError(f"{self.folder} could not be read ({reason_of(error)})") from None
         content = {"key": self.key, "of": self._description, "sha256": digests, **details}
-        write_json(self.folder / "manifest.json", content)
+        # Of the manifest itself: one that was changed by hand is not believed, whatever it says.
+        write_json(self.folder / "manifest.json", {**content, "digest": digest_of(content)})
 
     def drop_rows(self) -> None:
         """Give up the single activations, e.g. above a size limit; the moments stay."""
         for name in ("activations.npy", "done.npy"):
-            (self.folder / name).unlink(missing_ok=True)
+            remove(self.folder / name)
 
     def moments(self) -> dict[str, Array]:
         """The arrays that `finish` wrote.
@@ -267,8 +422,10 @@ class ActivationStore:
         """
         path = self.folder / "moments.npz"
         self._check("moments.npz")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        try:
+            return read_arrays(path)
+        except OSError as error:
+            raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
 
     def activations(self) -> Array | None:
         """All rows, memory-mapped read-only; None if they were not kept.
@@ -280,21 +437,34 @@ class ActivationStore:
         if not path.exists():
             return None
         self._check("activations.npy")
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
 
     def _check(self, name: str) -> None:
         path = self.folder / name
         expected = self.manifest.get("sha256", {}).get(name)
-        if not path.is_file() or expected is None or sha256_file(path) != expected:
+        try:
+            sound = path.is_file() and expected is not None and sha256_file(path) == expected
+        except OSError as error:
+            raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
+        if not sound:
             raise DamagedFileError(str(path))
 
 
 def _new_rows(path: Path, dtype: Any, shape: tuple[int, ...]) -> Array:
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     except OSError as error:
-        raise LsnsError(f"{path} could not be written ({error.strerror})") from error
+        raise LsnsError(f"{path} could not be written ({reason_of(error)})") from error
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _json(content: Mapping[str, Any], indent: int | None = None) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lsns.cache import atomic
+from lsns.cache import DamagedFileError, atomic, parse_object, read_arrays
 from lsns.errors import LsnsError
 
 Array = np.ndarray[Any, Any]
@@ -50,12 +49,14 @@ def load_results(path: str | Path) -> tuple[Array, dict[str, Any]]:
         LsnsError: no such file, or not one that `save_results` wrote.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        content = _unpack(json.loads(str(arrays[TEXT])), arrays)
-        return content["mask"], content["metadata"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+        content = _unpack(parse_object(str(arrays[TEXT]).encode()), arrays)
+        mask, metadata = content["mask"], content["metadata"]
+    except (OSError, DamagedFileError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LsnsError(f"{path} holds no results ({type(error).__name__})") from None
+    if not isinstance(mask, np.ndarray) or not isinstance(metadata, dict):
+        raise LsnsError(f"{path} holds no results: a mask and its metadata were expected")
+    return mask, metadata
 
 
 def _pack(value: Any, arrays: dict[str, Array]) -> Any:
