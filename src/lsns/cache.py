@@ -34,6 +34,10 @@ CHUNK_BYTES = 1 << 22
 LONGEST_NUMBER = 20
 # What a file system says that has no locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+# Bytes of a part of a file's name, and of a name without its ending: systems take 255.
+LONGEST_PART, LONGEST_STEM = 80, 235
+# What stands between the parts of a name, or means something to a shell or a file system.
+SPECIAL = '/\\:*?"<>|=~'
 # A cell that begins so is a formula to a spreadsheet.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -252,6 +256,32 @@ def write_csv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]
 def _cell(value: Any) -> Any:
     is_formula = isinstance(value, str) and value.startswith(FORMULA)
     return f"'{value}" if is_formula else value
+
+
+def name_part(text: object) -> str:
+    """A text as a part of a file's name: what cannot stand there is replaced, and then its digest
+    follows, so that two texts never become one. Most texts stay as they are.
+
+    >>> name_part("gpt2"), name_part("../gpt2")
+    ('gpt2', '-.-gpt2~6e499fa7')
+    """
+    given = str(text)
+    kept = "".join(c if c.isprintable() and c not in SPECIAL else "-" for c in given)
+    kept = f"-{kept[1:]}" if kept.startswith(".") else kept
+    return _shortened(kept, given, LONGEST_PART, changed=kept != given or not given)
+
+
+def name_stem(text: str) -> str:
+    """A file's name without its ending, from parts that `name_part` made: not too long."""
+    return _shortened(text, text, LONGEST_STEM, changed=False)
+
+
+def _shortened(text: str, given: str, longest: int, *, changed: bool) -> str:
+    encoded = text.encode()
+    if not changed and len(encoded) <= longest:
+        return text
+    digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{encoded[: longest - 9].decode('utf-8', 'ignore')}~{digest}"
 
 
 def manifest_path(path: Path) -> Path:

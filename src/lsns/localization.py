@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,12 @@ from lsns.analysis import METHODS, BaseAnalyzer, MomentsAnalyzer
 from lsns.analysis.outliers import THRESHOLD, check_threshold, outlier_units
 from lsns.cache import (
     atomic,
+    digest_of,
+    manifest_path,
+    name_part,
+    name_stem,
     prepare_folder,
+    read_json,
     results_folder,
     write_array,
 )
@@ -29,7 +33,7 @@ from lsns.models.factory import ModelRequest
 from lsns.moments import adjust_p_values, welch
 from lsns.plugins import ANALYZERS, installed, load_attribute, names_code
 from lsns.stimuli.contrast import Contrast
-from lsns.stimuli.networks import load_contrast
+from lsns.stimuli.networks import NETWORKS, load_contrast
 from lsns.terminal import one_line
 
 if TYPE_CHECKING:
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
+# The usual seed, of draws and of random weights: what the published names do not tell.
+SEED = 42
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +126,15 @@ class Localization:
             folder: default: that of the results.
 
         Returns:
-            The two paths, named as the published scripts name them.
+            The two paths, named as the published scripts name them. What these names do not tell
+            and differs from the published protocol is in the name as well; files of other weights
+            or texts under the same name stay, and these get a name of their own.
         """
         place = prepare_folder(results_folder(folder))
-        mask_name, p_name = file_names(self.manifest)
-        mask_path, p_path = place / mask_name, place / p_name
-        for path in (mask_path, p_path):
-            _note_replacement(path, self.manifest)
+        paths = [place / name for name in file_names(self.manifest)]
+        if any([_is_of_others(path, self.manifest) for path in paths]):
+            paths = [place / name for name in file_names(self.manifest, apart=True)]
+        mask_path, p_path = paths
         self.mask.save(mask_path)
         _write_units(units_path(mask_path), self)
         content = {**self.manifest, "content": "adjusted p-values (Benjamini-Hochberg)"}
@@ -323,26 +331,30 @@ def _analyze_items(
     return units, {"scores": scores, "t_values": t, "adjusted_p_values": adjust_p_values(p)}
 
 
-def file_names(manifest: Mapping[str, Any]) -> tuple[str, str]:
+def file_names(manifest: Mapping[str, Any], *, apart: bool = False) -> tuple[str, str]:
     """The names of a run's mask and p-value files: those of the published scripts.
 
-    They name a run for its reader. They are never looked up: what determines a result is more
-    than fits a name, and is in the manifest.
+    They name a run for its reader: whatever option differs from the published ones is in the
+    name. They are never looked up: what determines a result is in the manifest.
+
+    Args:
+        manifest: of the localization.
+        apart: with a digest of the weights and texts, which have the same names as others.
     """
     selection, model = manifest["selection"], manifest["model"]
-    method = selection["method"]
-    # The published names know one method; the others must not overwrite its files.
-    extra = "" if method == "ttest" else f"_method={re.sub(r'[^A-Za-z0-9.-]+', '-', method)}"
-    extra += "_perlayer=True" if selection["per_layer"] and method != "nmd" else ""
-    if selection["exclude_outliers"]:
-        extra += f"_excludeoutliers={selection['outlier_threshold']:g}"
-    network, pooling = manifest["stimuli"]["name"], manifest["protocol"]["pooling"]
-    start = f"{model['label']}_network={network}_pooling={pooling}"
-    mask = (
-        f"{start}_range={selection['localize_range']}_perc={selection['percentage']}"
-        f"_nunits={selection['num_units']}_pretrained={model['pretrained']}{extra}.npy"
+    network, protocol = manifest["stimuli"]["name"], manifest["protocol"]
+    start = [("network", network), ("pooling", protocol["pooling"])]
+    chosen = [
+        ("range", selection["localize_range"]),
+        ("perc", selection["percentage"]),
+        ("nunits", selection["num_units"]),
+    ]
+    end = [("pretrained", model["pretrained"]), *_unusual(manifest)]
+    end += [("run", _content_digest(manifest))] if apart else []
+    return (
+        f"{_stem(model['label'], [*start, *chosen, *end, *_unusual_draw(selection)])}.npy",
+        f"{_stem(model['label'], [*start, *end])}_pvalues.npy",
     )
-    return mask, f"{start}_pretrained={model['pretrained']}{extra}_pvalues.npy"
 
 
 def units_path(mask_path: Path) -> Path:
@@ -369,14 +381,63 @@ def _write_units(path: Path, found: Localization) -> None:
         writer.writerows(zip(*values, strict=True))
 
 
-def _note_replacement(path: Path, manifest: Mapping[str, Any]) -> None:
-    from lsns.cache import manifest_path, read_json
+def _stem(label: str, parts: Sequence[tuple[str, object]]) -> str:
+    words = [name_part(label), *(f"{key}={name_part(value)}" for key, value in parts)]
+    return name_stem("_".join(words))
 
-    before = read_json(manifest_path(path))
-    if before and before.get("activations") != manifest["activations"]:
-        logger.warning(
-            "%s came from another run (stimuli %s, model %s); it is replaced",
-            path.name,
-            before.get("stimuli", {}).get("source", "unknown"),
-            before.get("model", {}).get("name", "unknown"),
-        )
+
+def _unusual(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What differs from the published protocol, which the published names do not tell."""
+    selection, model, stimuli = manifest["selection"], manifest["model"], manifest["stimuli"]
+    method, known = selection["method"], NETWORKS.get(stimuli["name"])
+    if model["init_seed"] not in (None, SEED):
+        yield "seed", model["init_seed"]
+    dtype = model.get("precision", "auto") if model["dtype"] == "auto" else model["dtype"]
+    if dtype != "float32":
+        yield "dtype", dtype
+    for name in ("quantization", "revision", "blocks"):
+        if model.get(name) is not None:
+            yield name, model[name]
+    if model.get("lesions"):
+        yield "lesions", digest_of({"lesions": model["lesions"]})[:8]
+    if known is not None and stimuli["digest"] != load_contrast(stimuli["name"]).digest:
+        yield "stimuli", stimuli["digest"][:8]
+    tokens = manifest["protocol"]["max_tokens"]
+    if tokens != (known.max_tokens if known else None):
+        yield "tokens", "whole" if tokens is None else tokens
+    # The published names know one method; the others must not overwrite its files.
+    if method != "ttest":
+        yield "method", method
+    if selection["per_layer"] is not None and selection["per_layer"] != (method == "nmd"):
+        yield "perlayer", selection["per_layer"]
+    if selection["exclude_outliers"]:
+        yield "excludeoutliers", str(selection["outlier_threshold"]).removesuffix(".0")
+
+
+def _unusual_draw(selection: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """The seed of a random draw; a method of one's own may draw as well."""
+    by_rank = selection["method"] in METHODS and selection["localize_range"] in ("100-100", "0-0")
+    if not by_rank and selection["seed"] != SEED:
+        yield "draw", selection["seed"]
+
+
+def _content(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the names of a model and a network stand for."""
+    parts = (("model", "identity"), ("stimuli", "digest"))
+    found = {part: manifest.get(part) for part, _ in parts}
+    return {
+        p: value.get(key) if isinstance(value := found[p], Mapping) else None for p, key in parts
+    }
+
+
+def _content_digest(manifest: Mapping[str, Any]) -> str:
+    return digest_of(_content(manifest))[:8]
+
+
+def _is_of_others(path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a file is there of other weights or texts with the same names, which is said."""
+    before = _content(read_json(manifest_path(path)))
+    if None in before.values() or before == _content(manifest):
+        return False
+    logger.warning("%s came from another run, of other weights or texts; it stays", path.name)
+    return True

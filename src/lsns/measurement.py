@@ -295,10 +295,12 @@ def _as_asked(
     named = model.source() if isinstance(model, ModelRequest) else model
     # A request that was found in the cache has a source: a registered model is always loaded.
     assert named is not None
-    names = {"name": model.name, "label": named.label}
+    of = found.store.manifest["of"]
+    asked = {"name": model.name, "label": named.label, "revision": model.revision}
+    asked |= {"blocks": of["blocks"], "lesions": of["lesions"]}
     manifest = {
         **found.manifest,
-        "model": {**found.manifest["model"], **names},
+        "model": {**found.manifest["model"], **asked},
         "stimuli": {**found.manifest["stimuli"], "source": contrast.source},
     }
     return replace(found, manifest=manifest, contrast=contrast)
@@ -380,6 +382,8 @@ def _run_manifest(
             "pretrained": model.pretrained,
             "init_seed": None if model.pretrained else model.seed,
             "dtype": model.dtype_name,
+            # What auto came to.
+            "precision": str(next(model.model.parameters()).dtype).removeprefix("torch."),
             "quantization": model.quantization,
             "layers": model.num_layers,
             "hidden_size": model.hidden_size,

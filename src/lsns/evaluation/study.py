@@ -7,7 +7,6 @@ that is finished needs no model.
 
 from __future__ import annotations
 
-import csv
 import logging
 import platform
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsns.cache import atomic, digest_of, read_json, write_json
+from lsns.cache import digest_of, read_json, write_csv, write_json
 from lsns.errors import LsnsError
 from lsns.evaluation import flaws
 from lsns.evaluation.benchmarks import Benchmark, parse_benchmarks
@@ -50,6 +49,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Mask = Localization | UnitMask | Target | str | Path
 PACKAGES = ("lsns", "numpy", "torch", "transformers", "tokenizers", "pyarrow")
+# What the summary says of its rows in front of them: the model, and where a mask comes from.
+ABOUT = (
+    *("model", "revision", "dtype", "quantization", "pretrained", "model_seed", "prefix"),
+    *("network", "pooling", "max_tokens"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +85,17 @@ class Study:
     def to_csv(self, path: str | Path) -> Path:
         """Write the summary as CSV: a row for each benchmark and condition, controls too."""
         path = Path(path)
-        names = list(dict.fromkeys(name for row in self.summary for name in row))
+        model = self.manifest["model"]
         about = {
-            "model": self.manifest["model"]["name"],
+            **{name: model[name] for name in ("revision", "dtype", "quantization", "pretrained")},
+            "model": model["name"],
+            "model_seed": model["init_seed"],
             "prefix": self.manifest["prefix"]["token"],
         }
-        with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*about, *names], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(about | row for row in self.summary)
+        origins = {mask["label"]: _columns_of(mask) for mask in self.manifest["masks"]}
+        rows = [about | origins.get(row["target"], {}) | row for row in self.summary]
+        own = dict.fromkeys(name for row in self.summary for name in row)
+        write_csv(path, [*ABOUT, *own], rows)
         return path
 
     def describe(self, columns: int | None = None) -> str:
@@ -413,16 +419,22 @@ def _front(subject: _Subject, prefix: str, folder: Path) -> Front | _KnownFront:
     memo = folder / "prefixes.json"
     model = digest_of(subject.description)
     if isinstance(subject.given, ModelRequest):
-        known = read_json(memo).get(model, {}).get(prefix)
-        if known is not None:
-            return _KnownFront(prefix, *known)
+        match _remembered(memo, model).get(prefix):
+            case [str() | None as token, int() | None as token_id]:
+                return _KnownFront(prefix, token, token_id)
+            case _:
+                pass
     from lsns.evaluation.scoring import resolve_prefix
 
     front = resolve_prefix(subject.load().tokenizer, prefix)
-    content = read_json(memo)
-    content.setdefault(model, {})[prefix] = [front.token, front.token_id]
-    write_json(memo, content)
+    known = {**_remembered(memo, model), prefix: [front.token, front.token_id]}
+    write_json(memo, {**read_json(memo), model: known})
     return front
+
+
+def _remembered(memo: Path, model: str) -> dict[str, Any]:
+    known = read_json(memo).get(model)
+    return known if isinstance(known, dict) else {}
 
 
 def _transferred(subject: _Subject, targets: Sequence[Target]) -> list[str]:
@@ -479,6 +491,17 @@ def _find(
     )
 
 
+def _columns_of(mask: Mapping[str, Any]) -> dict[str, Any]:
+    """What the summary says of where a mask comes from; nothing of what its manifest lacks."""
+    stimuli, protocol = (mask.get(part) or {} for part in ("stimuli", "protocol"))
+    tokens = protocol.get("max_tokens", "")
+    return {
+        "network": stimuli.get("name"),
+        "pooling": protocol.get("pooling"),
+        "max_tokens": "whole" if tokens is None else tokens,
+    }
+
+
 def _prepare(model: BaseModel, conditions: Sequence[Condition]) -> None:
     from lsns.evaluation.logprobs import prepare
     from lsns.lesions.ablation import check_shape
@@ -515,12 +538,16 @@ def _manifest(
     shown = "nothing" if front.token is None else front.token
     return {
         "about": f"{run.subject.words}; {shown} in front of each text (--prefix {front.asked})",
-        "model": {"name": run.subject.given.name, **run.subject.description},
+        "model": {
+            "name": run.subject.given.name,
+            "revision": run.subject.given.revision,
+            **run.subject.description,
+        },
         "prefix": {"asked": front.asked, "token": front.token or "", "token_id": front.token_id},
         "options": dict(options),
         "versions": _versions(),
         "masks": [
-            {"label": t.label, "digest": t.mask.digest, "units": t.mask.count, **t.mask.manifest}
+            {**t.mask.manifest, "label": t.label, "digest": t.mask.digest, "units": t.mask.count}
             for t in targets
         ],
         "benchmarks": [

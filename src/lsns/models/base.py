@@ -38,6 +38,7 @@ class BaseModel(ABC):
         hidden_size: width of a block's output: the number of units in a layer.
         identity: names the exact weights and tokenizer; results are cached under it.
         quantization: `8bit` or `4bit`, or None.
+        revision: of a hub repository, as it was asked for, or None.
         active_lesions: digests of the lesions that are attached now, innermost last.
 
     Raises:
@@ -45,6 +46,7 @@ class BaseModel(ABC):
     """
 
     quantization: str | None = None
+    revision: str | None = None
 
     def __init__(
         self,

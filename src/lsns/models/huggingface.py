@@ -50,6 +50,7 @@ class HuggingFaceModel(BaseModel):
     ) -> None:
         self._placement = _placement(name, device_map, quantization)
         self.quantization = quantization
+        self.revision = revision
         self._source = resolve_model(name, revision=revision, ask_hub=True)
         self._trust_remote_code = trust_remote_code
         self._blocks_path = blocks
