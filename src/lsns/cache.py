@@ -201,7 +201,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
     try:
         found = json.loads(content.decode("utf-8"), parse_int=_whole_number)
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise ValueError("not JSON: nested too deep") from None
     if not isinstance(found, dict):
         raise ValueError(f"an object was expected, not {type(found).__name__}")
     return found

@@ -497,8 +497,12 @@ class ExperimentConfig(_Section):
     def to_yaml(self, path: str | Path) -> Path:
         """Write all keys and values as YAML, in one step."""
         with atomic(Path(path)) as temporary:
-            temporary.write_text(_dump(self.to_dict()), encoding="utf-8")
+            temporary.write_text(self.to_text(), encoding="utf-8")
         return Path(path)
+
+    def to_text(self) -> str:
+        """All keys and values as YAML."""
+        return _dump(self.to_dict())
 
 
 SECTIONS: Mapping[str, type[_Section]] = {
@@ -527,8 +531,9 @@ def commented_default() -> str:
 
 
 def is_written_by_lsns(path: Path) -> bool:
-    """Whether a file is as `to_yaml` writes it: nothing would be lost by writing it again."""
-    return _text_of(path) == _dump(ExperimentConfig.from_yaml(path).to_dict())
+    """Whether a file is as `to_yaml` or a run writes it: nothing is lost by writing it again."""
+    text = re.sub(r"# run: [0-9a-f]{64}\n\Z", "", _text_of(path))
+    return text == _dump(ExperimentConfig.from_yaml(path).to_dict())
 
 
 def schema() -> Iterator[tuple[str, Field[Any]]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, get_args
 from lsns.analysis import MomentsAnalyzer
 from lsns.analysis.results import save_results
 from lsns.audits.auditing import Audit, AuditOptions, audit
-from lsns.cache import atomic, prepare_folder, results_folder, write_json
+from lsns.cache import (
+    atomic,
+    digest_of,
+    locked,
+    prepare_folder,
+    remove,
+    results_folder,
+    write_json,
+)
 from lsns.config import AnalysisConfig, ExperimentConfig, LesionConfig, is_written_by_lsns
 from lsns.errors import LsnsError
 from lsns.evaluation.benchmarks import parse_benchmarks
@@ -32,6 +40,7 @@ from lsns.report.results import (
     LOCALIZATION,
     NMD,
     PAGE,
+    RUN_LINE,
     TEXT,
     VERSIONS,
 )
@@ -46,6 +55,8 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("lsns", "numpy", "scipy", "torch", "transformers", "tokenizers", "safetensors")
 CONTINUATIONS_TEXT = "continuations.txt"
 STUDY = "study"
+STUDY_FILES = (f"{STUDY}/study.json", f"{STUDY}/summary.csv")
+TEXTS = (CONTINUATIONS_TEXT, TEXT)
 # Of a dose beside the mask: the published control, and the one that is alike in all but score.
 DOSE_CONTROLS = ("uniform", "magnitude")
 PAGE_PACKAGES = ("jinja2", "plotly")
@@ -85,6 +96,10 @@ def run_experiment(
     `cache_dir`, cells of the study in `output_dir`. The folder describes one run: what another run
     said of itself in it is replaced.
 
+    One run at a time owns the folder: another one waits for it. What is written carries the run's
+    digest, so that parts of two runs are never read as one: a run that is killed at any point
+    leaves its own parts alone, or a mixture that `lsns report` refuses.
+
     Args:
         config: see `ExperimentConfig`.
         source: the file that it was read from, which must not be lost.
@@ -104,23 +119,65 @@ def run_experiment(
     options = _audit_options(config)
     config, contrast = resolve(config)
     folder = _output_folder(config.output_dir)
-    _check_not_lost(source, folder / CONFIG)
-    request = SharedRequest.of(_request(config))
-    found = _localize(request, contrast, config, progress=progress)
-    # From here on the folder is this run's: what it does not write must not be another's.
-    _remove_earlier(folder)
-    paths = [config.to_yaml(folder / CONFIG), _write_versions(folder / VERSIONS)]
-    paths += [_write_text(folder / TEXT, describe_localization(found))]
-    saved = found.save(folder)
-    paths += [*saved, units_path(saved[0]), *_write_units(folder, found)]
-    continuations = _continue_all(request, config, found)
-    paths += _write_continuations(folder, continuations)
-    study = _evaluate(request, config, found, allow_code=allow_code, progress=progress)
-    paths += [] if study is None else [folder / STUDY / n for n in ("study.json", "summary.csv")]
-    audited = _audit(request, config, found, study, options, progress=progress)
-    paths += [] if audited is None else [audited.save(folder / AUDIT)]
-    paths += _write_page(folder) if config.report else []
+    with _alone(folder):
+        _check_not_lost(source, folder / CONFIG)
+        request = SharedRequest.of(_request(config))
+        found = _localize(request, contrast, config, progress=progress)
+        run = _digest_of_run(config, found)
+        # From here on the folder is this run's: what it does not write must not be another's.
+        paths = [_take_over(folder, config, run), _write_versions(folder / VERSIONS)]
+        paths += [_write_text(folder / TEXT, describe_localization(found))]
+        saved = found.save(folder)
+        paths += [*saved, units_path(saved[0]), *_write_units(folder, found, run)]
+        continuations = _continue_all(request, config, found)
+        paths += _write_continuations(folder, continuations, run)
+        study = _evaluate(request, config, found, run, allow_code=allow_code, progress=progress)
+        paths += [] if study is None else [folder / name for name in STUDY_FILES]
+        audited = _audit(request, config, found, study, options, progress=progress)
+        paths += [] if audited is None else [_write_audit(folder, audited, run)]
+        paths += _write_page(folder) if config.report else []
     return ExperimentResult(config, found, continuations, study, audited, tuple(paths))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder; wait for one that is in it."""
+    path = folder / ".lock"
+    with locked(path, f"another run into {folder}"):
+        try:
+            yield
+        finally:
+            # While it is held: whoever waits finds the file gone, and makes another.
+            with suppress(OSError):
+                path.unlink()
+
+
+def _digest_of_run(config: ExperimentConfig, found: Localization) -> str:
+    """Names the run in each of its files: config, weights, texts and versions."""
+    manifest = found.manifest
+    return digest_of(
+        {
+            "config": config.to_dict(),
+            "model": manifest["model"]["identity"],
+            "stimuli": manifest["stimuli"]["digest"],
+            "versions": _versions(),
+        }
+    )
+
+
+def _take_over(folder: Path, config: ExperimentConfig, run: str) -> Path:
+    """Write the config, and remove what an earlier run said of itself; its cells are kept, which
+    their content names.
+
+    In this order, so that a run that is killed in between loses nobody's config, and leaves one
+    that fits none of the earlier parts. The earlier units go last: beside them, what other
+    commands wrote is known for another run's.
+    """
+    remove(folder / PAGE)
+    _write_text(folder / CONFIG, f"{config.to_text()}{RUN_LINE}{run}")
+    for name in (AUDIT, *STUDY_FILES, CONTINUATIONS, *TEXTS, VERSIONS, NMD, LOCALIZATION):
+        remove(folder / name)
+    return folder / CONFIG
 
 
 def _check_packages(config: ExperimentConfig) -> None:
@@ -168,14 +225,6 @@ def _check_not_lost(source: Path | None, target: Path) -> None:
         return
     if not is_written_by_lsns(source):
         raise LsnsError(f"{source} would be overwritten by the run's own config.yaml; rename it")
-
-
-def _remove_earlier(folder: Path) -> None:
-    """What an earlier run said of itself; its cells are kept, which their content names."""
-    study = [f"{STUDY}/{name}" for name in ("study.json", "summary.csv")]
-    for name in (NMD, AUDIT, CONTINUATIONS, CONTINUATIONS_TEXT, PAGE, *study):
-        with suppress(OSError):
-            (folder / name).unlink(missing_ok=True)
 
 
 def resolve(config: ExperimentConfig) -> tuple[ExperimentConfig, Contrast]:
@@ -283,6 +332,7 @@ def _evaluate(
     request: ModelRequest,
     config: ExperimentConfig,
     found: Localization,
+    run: str,
     *,
     allow_code: bool,
     progress: bool,
@@ -292,7 +342,7 @@ def _evaluate(
         return None
     from lsns.evaluation.study import evaluate
 
-    return evaluate(
+    study = evaluate(
         request,
         _targets(config, found),
         asked.benchmarks,
@@ -307,6 +357,9 @@ def _evaluate(
         allow_code=allow_code,
         progress=progress,
     )
+    stamped = replace(study, manifest={**study.manifest, "run": run})
+    stamped.save(Path(config.output_dir) / STUDY)
+    return stamped
 
 
 def _targets(config: ExperimentConfig, found: Localization) -> list[Target]:
@@ -370,9 +423,13 @@ def _audit(
     )
 
 
-def _write_units(folder: Path, found: Localization) -> list[Path]:
+def _write_audit(folder: Path, audited: Audit, run: str) -> Path:
+    return replace(audited, manifest={**audited.manifest, "run": run}).save(folder / AUDIT)
+
+
+def _write_units(folder: Path, found: Localization, run: str) -> list[Path]:
     """The mask with all that is known of every unit; and that of NMD, to compare with."""
-    paths = [_save_units(folder / LOCALIZATION, found)]
+    paths = [_save_units(folder / LOCALIZATION, found, run)]
     analyzer = found.analyzer
     if analyzer.get_analyzer_name() == "ttest":
         nmd = make_analyzer("nmd", {"num_units": found.mask.count})
@@ -381,11 +438,11 @@ def _write_units(folder: Path, found: Localization) -> list[Path]:
             found.measurement, nmd,
             exclude_outliers=barred, outlier_threshold=found.outlier_threshold,
         )  # fmt: skip
-        paths.append(_save_units(folder / NMD, other))
+        paths.append(_save_units(folder / NMD, other, run))
     return paths
 
 
-def _save_units(path: Path, found: Localization) -> Path:
+def _save_units(path: Path, found: Localization, run: str) -> Path:
     return save_results(
         path,
         found.mask.units,
@@ -395,13 +452,13 @@ def _save_units(path: Path, found: Localization) -> Path:
             "adjusted_p_values": found.p_values,
             "magnitudes": found.magnitudes,
             "outliers": found.outlier_units,
-            "manifest": dict(found.manifest),
+            "manifest": {**found.manifest, "run": run},
         },
     )
 
 
 def _write_continuations(
-    folder: Path, continuations: Mapping[str, Sequence[Continuation]]
+    folder: Path, continuations: Mapping[str, Sequence[Continuation]], run: str
 ) -> list[Path]:
     if not continuations:
         return []
@@ -410,7 +467,7 @@ def _write_continuations(
         {"prompt": prompt, "conditions": [_as_json(item) for item in items]}
         for prompt, items in continuations.items()
     ]
-    write_json(data, {"prompts": prompts})
+    write_json(data, {"run": run, "prompts": prompts})
     blocks = [describe_continuations(prompt, items) for prompt, items in continuations.items()]
     return [data, _write_text(text, "\n\n".join(blocks))]
 
@@ -429,9 +486,13 @@ def _write_page(folder: Path) -> list[Path]:
     return [write_page(folder, folder / PAGE)]
 
 
-def _write_versions(path: Path) -> Path:
+def _versions() -> dict[str, str]:
     versions = {package: version(package) for package in PACKAGES}
-    write_json(path, {"python": platform.python_version(), **versions})
+    return {"python": platform.python_version(), **versions}
+
+
+def _write_versions(path: Path) -> Path:
+    write_json(path, _versions())
     return path
 
 

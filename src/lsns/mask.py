@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from lsns.cache import read_array, write_array
+from lsns.cache import manifest_path, read_array, write_array
 from lsns.errors import LsnsError
+from lsns.shapes import Manifest, check
 from lsns.terminal import one_line
 
 Array = np.ndarray[Any, Any]
@@ -83,10 +84,11 @@ class UnitMask:
         """Read a mask that `save`, or a published script, wrote.
 
         Raises:
-            LsnsError: no such file, not an array of 0 and 1 with two axes, or other bytes than
-                its manifest was written for.
+            LsnsError: no such file, not an array of 0 and 1 with two axes, other bytes than its
+                manifest was written for, or a manifest that holds something else than it should.
         """
         array, manifest = read_array(Path(path))
+        check(manifest_path(Path(path)), manifest, Manifest)
         try:
             return cls(array, manifest)
         except LsnsError as error:

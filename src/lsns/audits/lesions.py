@@ -12,6 +12,7 @@ from lsns.errors import LsnsError
 from lsns.evaluation.benchmarks import LANGUAGE
 from lsns.evaluation.conditions import CONTROLS, LEAST
 from lsns.evaluation.statistics import ENOUGH_CONTROLS
+from lsns.shapes import check_study
 
 Row = Mapping[str, Any]
 ALL, OUTLIERS, REST = "all", "outliers", "rest"
@@ -108,12 +109,14 @@ def read_summary(study: Any) -> list[Row]:
     """
     if not isinstance(study, (str, Path)):
         return list(study.summary)
-    rows = read_json(Path(study) / "study.json").get("summary")
-    if not rows:
+    place = Path(study) / "study.json"
+    content = read_json(place)
+    if not content.get("summary"):
         raise LsnsError(
             f"{study} holds no finished study (study.json); run lsns evaluate -o {study}"
         )
-    return rows
+    check_study(place, content)
+    return content["summary"]
 
 
 def find_evidence(rows: Sequence[Row], digest: str) -> list[LesionEvidence]:

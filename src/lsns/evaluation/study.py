@@ -98,6 +98,18 @@ class Study:
         write_csv(path, [*ABOUT, *own], rows)
         return path
 
+    def save(self, folder: str | Path) -> Path:
+        """Write `summary.csv`, then `study.json`, each in one step.
+
+        Returns:
+            The path of `study.json`.
+        """
+        place = Path(folder) / "study.json"
+        self.to_csv(Path(folder) / "summary.csv")
+        tables = {"summary": self.summary, "dissociation": self.dissociation}
+        write_json(place, {**self.manifest, **tables})
+        return place
+
     def describe(self, columns: int | None = None) -> str:
         """The tables: each condition with its intervals and controls.
 
@@ -228,7 +240,7 @@ def evaluate(
         [(c, b, tables[run.key(c, b)]) for c in conditions for b in chosen],
     )
     with store.alone("study", f"the summary in {output_dir}"):
-        _write(study, Path(output_dir))
+        study.save(output_dir)
     return study
 
 
@@ -566,9 +578,3 @@ def _manifest(
             for b in run.benchmarks
         ],
     }
-
-
-def _write(study: Study, folder: Path) -> None:
-    study.to_csv(folder / "summary.csv")
-    tables = {"summary": study.summary, "dissociation": study.dissociation}
-    write_json(folder / "study.json", {**study.manifest, **tables})

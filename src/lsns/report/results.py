@@ -13,6 +13,7 @@ The folder that `lsns evaluate` alone writes, with study.json at its top, is one
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from lsns import shapes
 from lsns.analysis.results import load_results
+from lsns.cache import parse_object, read_bytes
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask
+from lsns.shapes import check, check_study
 
 Array = np.ndarray[Any, Any]
 Row = Mapping[str, Any]
@@ -35,33 +39,10 @@ CONFIG, VERSIONS, TEXT = "config.yaml", "versions.json", "localization.txt"
 PAGE = "report.html"
 MAPS = ("scores", "t_values", "adjusted_p_values", "magnitudes", "outliers")
 
-# What the rows of each list hold at least; a list may be missing or null.
-_INTERVAL = ("mean", "low", "high")
-_AUDIT_ROWS: dict[tuple[str, ...], tuple[str, ...]] = {
-    ("reliability", "rows"): (
-        *("split", "percentage", "units", "chosen"),
-        *("dice", "dice_low", "dice_high", "dice_chance", "dice_shuffled"),
-    ),
-    ("reliability", "scores"): ("split", "r", "r_low", "r_high"),
-    ("selectivity", "profile"): ("condition", "n", *_INTERVAL),
-    ("outliers", "dimensions"): ("dimension", "selected_layers", "outlier_layers"),
-    ("confounds",): ("measure", "positive", "negative"),
-    ("overlaps",): ("name", "units", "shared", "dice", "expected"),
-    ("lesions",): (),
-    ("findings",): ("rule", "level", "sentence"),
-}
-_AUDIT_OBJECTS = ("manifest", "reliability", "selectivity", "calibration", "outliers", "missing")
-_SUMMARY = (
-    *("benchmark", "measure", "condition", "target", "percentage"),
-    *("control", "seed", "mode", "mask", "units", "value", "low", "high"),
-)
-_DIFFERENCE = ("difference", "difference_low", "difference_high")
-# What is no number in a row; and one list, which is checked by itself.
-_WORDS = {
-    *("split", "condition", "name", "rule", "level", "sentence", "benchmark", "target"),
-    *("control", "mode", "mask", "measure", "prompt", "text"),
-}
-_LIST = "conditions"
+# Far above all that a model computes, and far from where sums overflow.
+LARGEST = 1e100
+# In front of the run's digest, in the last line of a config.
+RUN_LINE = "# run: "
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,22 +127,26 @@ def read_results(folder: str | Path) -> Results:
     """Read what is in a results folder.
 
     Raises:
-        LsnsError: no such folder, nothing of a run in it, or a file in it that is damaged.
+        LsnsError: no such folder, nothing of a run in it, a file in it that is damaged, or parts
+            of different runs.
     """
     place = Path(folder)
     _check_folder(place)
     study = _first(place, STUDIES)
-    return Results(
+    continuations = _read_continuations(place / CONTINUATIONS)
+    results = Results(
         folder=place,
         localization=_read_units(place / LOCALIZATION),
         nmd=_read_units(place / NMD),
         audit=_read_audit(place / AUDIT),
         study=None if study is None else _read_study(study),
-        continuations=_read_continuations(place / CONTINUATIONS),
+        continuations=None if continuations is None else continuations["prompts"],
         config=_read_text(place / CONFIG),
         versions=_read_object(place / VERSIONS),
         text=_read_text(place / TEXT),
     )
+    _check_one_run(place, results, continuations)
+    return results
 
 
 def _check_folder(place: Path) -> None:
@@ -187,8 +172,11 @@ def _read_units(path: Path) -> ScoredUnits | None:
     try:
         # Named as the fields are, but for the p-values, and in their order.
         maps = [_read_map(path, name, metadata, mask.shape) for name in MAPS]
-        return ScoredUnits(UnitMask(mask, metadata.get("manifest") or {}), *maps)
-    except (LsnsError, AttributeError, TypeError) as error:
+        manifest = metadata.get("manifest") or {}
+        check(path, manifest, shapes.Manifest)
+        json.dumps(manifest)
+        return ScoredUnits(UnitMask(mask, manifest), *maps)
+    except (LsnsError, TypeError) as error:
         raise LsnsError(f"{path} holds no localization: {error}") from None
 
 
@@ -197,21 +185,17 @@ def _read_map(path: Path, name: str, metadata: Mapping[str, Any], shape: tuple[i
     if not isinstance(found, np.ndarray) or found.shape != shape:
         what = found.shape if isinstance(found, np.ndarray) else "nothing"
         raise LsnsError(f"{name} of shape {shape} was expected, found {what}")
+    if found.dtype.kind not in "biuf":
+        raise LsnsError(f"{name} holds no numbers, but {found.dtype}")
+    if (np.abs(found[np.isfinite(found)].astype(np.float64)) > LARGEST).any():
+        raise LsnsError(f"{name} holds numbers above {LARGEST:g}")
     return found.astype(bool) if name == "outliers" else found.astype(np.float64)
 
 
 def _read_audit(path: Path) -> dict[str, Any] | None:
     audit = _read_object(path)
-    if audit is None:
-        return None
-    for name in _AUDIT_OBJECTS:
-        if not isinstance(audit.get(name) or {}, dict):
-            raise LsnsError(f"{path} is damaged: {name!r} is not an object")
-    for place, keys in _AUDIT_ROWS.items():
-        rows: Any = audit
-        for name in place:
-            rows = (rows or {}).get(name)
-        _check_rows(path, ".".join(place), rows or [], keys)
+    if audit is not None:
+        check(path, audit, shapes.Audit)
     return audit
 
 
@@ -221,64 +205,73 @@ def _read_study(path: Path) -> dict[str, Any]:
         raise LsnsError(
             f"{path} has no summary; the same lsns evaluate command writes it from what is there"
         )
-    _check_rows(path, "summary", study["summary"], _SUMMARY)
-    effects = [row for row in study["summary"] if row["condition"] != "intact"]
-    _check_rows(path, "summary", effects, _DIFFERENCE)
-    _check_rows(path, "dissociation", study.get("dissociation") or [], ("target", "mode"))
+    check_study(path, study)
     return study
 
 
-def _read_continuations(path: Path) -> list[Row] | None:
+def _read_continuations(path: Path) -> dict[str, Any] | None:
     content = _read_object(path)
-    if content is None:
-        return None
-    prompts: Any = content.get("prompts")
-    _check_rows(path, "prompts", prompts, ("prompt", "conditions"))
-    for item in prompts:
-        _check_rows(path, "conditions", item["conditions"], ("condition", "text"))
-    return prompts
+    if content is not None:
+        check(path, {"prompts": None, **content}, shapes.Continuations)
+    return content
 
 
-def _check_rows(path: Path, name: str, rows: Any, keys: Sequence[str]) -> None:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise LsnsError(f"{path} is damaged: {name!r} is not a list of objects")
-    for number, row in enumerate(rows):
-        lacking = [key for key in keys if key not in row]
-        if lacking:
-            raise LsnsError(f"{path} is damaged: {name!r}, row {number}, has no {lacking[0]!r}")
-        wrong = [key for key in keys if not _is_of_its_kind(key, row[key])]
-        if wrong:
-            raise LsnsError(
-                f"{path} is damaged: {name!r}, row {number}: {wrong[0]} is {row[wrong[0]]!r}"[:200]
-            )
+def _check_one_run(place: Path, results: Results, continuations: Mapping[str, Any] | None) -> None:
+    """Refuse parts of different runs beside each other.
+
+    What `lsns evaluate` and `lsns audit` write by themselves names no run. It may stand beside
+    the parts of one, an audit if it is of the same activations and selection.
+    """
+    parts = {
+        LOCALIZATION: results.localization and results.localization.manifest.get("run"),
+        NMD: results.nmd and results.nmd.manifest.get("run"),
+        AUDIT: results.audit and (results.audit.get("manifest") or {}).get("run"),
+        STUDIES[0]: results.study and results.study.get("run"),
+        CONTINUATIONS: continuations and continuations.get("run"),
+        CONFIG: results.config and _run_of_config(results.config),
+    }
+    there = {LOCALIZATION: results.localization, NMD: results.nmd, CONTINUATIONS: continuations}
+    of_runs = {name: run for name, run in parts.items() if run or there.get(name) is not None}
+    if len(set(of_runs.values())) > 1 or _is_foreign(results):
+        named = ", ".join(f"{name} ({str(run or 'none')[:8]})" for name, run in of_runs.items())
+        raise LsnsError(
+            f"{place} holds parts of different runs: {named}; run lsns run again, or take out "
+            "what is not of this run"
+        )
 
 
-def _is_of_its_kind(key: str, value: Any) -> bool:
-    if key == _LIST:
-        return True
-    return isinstance(value, str) if key in _WORDS else isinstance(value, (int, float, type(None)))
+def _run_of_config(config: str) -> str | None:
+    found = re.search(rf"^{RUN_LINE}([0-9a-f]{{64}})$", config, re.M)
+    return found and found[1]
+
+
+def _is_foreign(results: Results) -> bool:
+    """Whether the audit is of another localization than the one that is beside it."""
+    audited = (results.audit or {}).get("manifest") or {}
+    if results.localization is None:
+        return False
+    mine, keys = results.localization.manifest, ("activations", "selection")
+    return any(key in audited and key in mine and audited[key] != mine[key] for key in keys)
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:
     """A JSON object; None if there is no file. Unlike a cache's, a damaged one is an error."""
-    text = _read_text(path)
-    if text is None:
+    content = read_bytes(path)
+    if content is None:
         return None
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_object(content)
+    except UnicodeDecodeError:
+        raise LsnsError(f"{path} is damaged: not UTF-8") from None
+    except json.JSONDecodeError as error:
         raise LsnsError(f"{path} is damaged: not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise LsnsError(f"{path} is damaged: an object was expected, not {type(content).__name__}")
-    return content
+    except ValueError as error:
+        raise LsnsError(f"{path} is damaged: {error}") from None
 
 
 def _read_text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise LsnsError(f"{path} could not be read ({error.strerror})") from None
+        content = read_bytes(path)
+        return None if content is None else content.decode("utf-8")
     except UnicodeDecodeError:
         raise LsnsError(f"{path} is damaged: not UTF-8") from None
