@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import builtins
+import csv
+import errno
+import fcntl
+import io
 import json
 import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lsns
+from lsns.cache import locked
 from lsns.cli import run
 from lsns.config import (
     AnalysisConfig,
@@ -272,3 +283,199 @@ def test_a_shared_request_loads_once(here, loads):
     assert SharedRequest.of(request) is request
     assert request.load() is request.load()
     assert loads == ["tiny"]
+
+
+def small_config(**changes) -> ExperimentConfig:
+    """A run with all parts but the page that takes a moment once its activations are kept."""
+    evaluation = EvaluationConfig(
+        benchmarks=("minimal-pairs:pairs.jsonl",), controls=("uniform",), seeds=1, resamples=5
+    )
+    audit = AuditConfig(halves=1, permutations=19)
+    given = {"prompts": (), "report": False, "evaluation": evaluation, "audit": audit}
+    return make_config(**{**given, **changes})
+
+
+class KilledError(BaseException):
+    """No `except Exception` catches it."""
+
+
+def killed_at(number: int, folder: Path, monkeypatch) -> list[str]:
+    """Stop at the so-manieth file of the folder that is put in place or removed."""
+    done: list[str] = []
+
+    def stopping(call):
+        def stopped(path, *arguments, **options):
+            target = Path(arguments[0] if arguments else path)
+            if target.parent in (folder, folder / "study") and not target.name.startswith("."):
+                if len(done) == number:
+                    raise KilledError
+                done.append(target.name)
+            return call(path, *arguments, **options)
+
+        return stopped
+
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(Path, name, stopping(getattr(Path, name)))
+    return done
+
+
+def runs_in(folder: Path) -> set[str | None]:
+    """The runs that the parts name."""
+    found = read_results(folder)
+    parts = [found.localization, found.nmd]
+    runs = {part.manifest.get("run") for part in parts if part is not None}
+    runs |= {found.audit["manifest"].get("run")} if found.audit else set()
+    return runs
+
+
+def test_a_run_that_is_killed_anywhere_leaves_no_mixture(here, monkeypatch):
+    """Whatever is left is refused, or is of one run; and the same command makes it whole."""
+    other = small_config(analysis=AnalysisConfig(percentage=30))
+    run_experiment(other)
+    run_experiment(small_config())
+    (earlier,) = runs_in(Path("out"))
+    Path("out").rename("before")
+    refused = whole = number = 0
+    while True:
+        shutil.rmtree("out", ignore_errors=True)
+        shutil.copytree("before", "out")
+        with monkeypatch.context() as patch:
+            done = killed_at(number, Path("out"), patch)
+            try:
+                run_experiment(other)
+                break
+            except KilledError:
+                pass
+        assert len(done) == number
+        number += 1
+        assert ExperimentConfig.from_yaml("out/config.yaml").output_dir == "out"
+        try:
+            runs = runs_in(Path("out"))
+        except lsns.LsnsError as error:
+            refused += "different runs" in str(error) or "not a results folder" in str(error)
+            continue
+        assert len(runs) == 1
+        # The config names the run of the parts: it is read with them, and was not refused.
+        whole += 1
+    assert number > 15
+    assert refused + whole == number
+    assert refused > 5 < whole
+    assert runs_in(Path("out")).isdisjoint({earlier, None})
+
+
+def test_a_second_run_waits_for_the_first(here):
+    config = small_config()
+    thread = threading.Thread(target=run_experiment, args=(config,), daemon=True)
+    with locked(Path("out/.lock")):
+        thread.start()
+        thread.join(timeout=2)
+        assert thread.is_alive()
+        assert [path.name for path in Path("out").iterdir()] == [".lock"]
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    assert len(runs_in(Path("out"))) == 1
+    assert not Path("out/.lock").exists()
+
+
+def test_two_runs_at_once_leave_one(here):
+    small_config()
+    options = [[], ["--set", "analysis.percentage=30"]]
+    command = [sys.executable, "-m", "lsns", "run", "my.yaml"]
+    processes = [subprocess.Popen([*command, *more]) for more in options]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert len(runs_in(Path("out"))) == 1
+
+
+FUNCTIONS = (
+    *((os, name) for name in ("open", "replace", "unlink")),
+    *((builtins, "open"), (io, "open"), (fcntl, "flock")),
+)
+
+
+def failing_at(number: int, code: int, folder: Path, monkeypatch, *only: str) -> list[str]:
+    """Let the so-manieth call of the system below the folder fail; the calls that were made."""
+    calls: list[str] = []
+
+    def failing(call, name):
+        def failed(*arguments, **options):
+            below = name == "flock" or str(arguments[0]).startswith(tuple(map(str, places)))
+            if below and (not only or name in only):
+                calls.append(name)
+                if len(calls) - 1 == number:
+                    raise OSError(code, os.strerror(code), str(arguments[0]))
+            return call(*arguments, **options)
+
+        return failed
+
+    places = (folder, "out", "kept")
+    for module, name in FUNCTIONS:
+        monkeypatch.setattr(module, name, failing(getattr(module, name), name))
+    return calls
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_anywhere_is_one_line_and_nothing_is_lost(
+    here, monkeypatch, capsys, code
+):
+    """Of a run whose results are kept: no model is loaded, so all files are ours."""
+    small_config()
+    assert run(["run", "my.yaml"]) == 0
+    kept = {p: p.read_bytes() for p in Path("out/study/items").glob("*.parquet")}
+    capsys.readouterr()
+    number, calls = 0, 1
+    while number < calls:
+        with monkeypatch.context() as patch:
+            made = failing_at(number, code, here, patch)
+            status = run(["run", "my.yaml"])
+        calls = len(made) if status == 0 else max(calls, len(made) + 1)
+        error = capsys.readouterr().err
+        assert status in (0, 2)
+        assert "Traceback" not in error
+        if status == 2:
+            assert error.splitlines()[-1].startswith("lsns: ")
+        number += 7
+    assert number > 50
+    assert run(["run", "my.yaml"]) == 0
+    assert {p: p.read_bytes() for p in kept} == kept
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EIO])
+def test_where_there_are_no_locks_it_is_said_and_the_run_goes_on(here, monkeypatch, caplog, code):
+    config = small_config()
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", lambda *_: no_lock(code))
+        if code == errno.EIO:
+            with pytest.raises(lsns.LsnsError, match="could not be locked"):
+                run_experiment(config)
+            return
+        run_experiment(config)
+    # The lock of another kind, which filelock has where flock is not there at all, does as well.
+    assert "cannot be locked here" in caplog.text or code == errno.ENOSYS
+    assert len(runs_in(Path("out"))) == 1
+
+
+def no_lock(code):
+    raise OSError(code, os.strerror(code))
+
+
+def test_the_summary_says_what_its_rows_are_of_and_holds_no_formula(here):
+    Path("=mine.csv").write_bytes(Path("mine.csv").read_bytes())
+    config = make_config(
+        prompts=(), report=False, stimuli="=mine.csv",
+        model=ModelConfig(name="tiny", device="cpu", dtype="bfloat16", pretrained=False, seed=7),
+    )  # fmt: skip
+    run_experiment(config)
+    with Path("out/study/summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(r["model"], r["dtype"], r["pretrained"], r["model_seed"]) for r in rows} == {
+        ("tiny", "bfloat16", "False", "7")
+    }
+    lesions = [row for row in rows if row["condition"] != "intact"]
+    assert {(r["network"], r["pooling"], r["max_tokens"]) for r in lesions} == {
+        ("'=mine", "last-token", "whole")
+    }
+    for row in rows:
+        for name, cell in row.items():
+            assert not cell.startswith(("=", "+", "@")), name
+            assert not cell.startswith("-") or float(cell) < 0
+    assert min(float(row["difference"]) for row in lesions) <= 0

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
 import shutil
+import tracemalloc
+import zipfile
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from lsns import LsnsError
-from lsns.analysis.results import save_results
+from lsns.analysis.results import load_results, save_results
+from lsns.cli import FigureKind, run
+from lsns.report.figures import write_figure
+from lsns.report.page import make_page
 from lsns.report.results import read_results
 from tests.report.conftest import PERCENTAGE
+from tests.report.mutations import mutate
+
+FIGURES = get_args(FigureKind)
 
 
 def test_all_of_it(results, results_folder, made):
@@ -151,3 +162,132 @@ def test_what_is_no_results_folder(tmp_path):
     ):
         with pytest.raises(LsnsError, match=message):
             read_results(tmp_path / name)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_whatever_is_changed_there_is_a_page_or_one_line(results_folder, tmp_path, seed):
+    """Eight changes for each seed, each to a folder of its own."""
+    rng = random.Random(seed)
+    for number in range(8):
+        folder = shutil.copytree(results_folder, tmp_path / str(number))
+        done = mutate(folder, rng)
+        error = refusal(folder, done, FIGURES[seed % len(FIGURES)] if number == 0 else None)
+        assert "\n" not in error, done
+        assert len(error) < 600, done
+
+
+def refusal(folder, done, kind=None):
+    """Draw the page, and a figure; what was refused, in words."""
+    try:
+        make_page(read_results(folder)).encode("utf-8")
+        if kind is not None:
+            write_figure(kind, [folder], folder / "figure.png")
+    except LsnsError as error:
+        return str(error)
+    except Exception as error:
+        raise AssertionError(done) from error
+    return ""
+
+
+DIGESTS = {"one": "1" * 64, "other": "2" * 64}
+
+
+def stamp(folder, part, run):
+    """Write a run's digest into a part, as a run does."""
+    path = folder / part
+    if part.endswith(".npz"):
+        mask, metadata = load_results(path)
+        metadata["manifest"]["run"] = run
+        save_results(path, mask, metadata)
+    elif part == "audit.json":
+        content = json.loads(path.read_text())
+        change(path, manifest={**content["manifest"], "run": run})
+    elif part == "config.yaml":
+        path.write_text(f"{path.read_text()}# run: {run}\n")
+    else:
+        change(path, run=run)
+
+
+PARTS = (
+    *("localization.npz", "localization-nmd.npz", "audit.json", "study/study.json"),
+    *("continuations.json", "config.yaml"),
+)
+# What has no digest where it was written by a command of its own.
+OWN = {"audit.json", "study/study.json"}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_another_run_is_refused_and_named(results_folder, part, capsys):
+    for other in PARTS:
+        stamp(results_folder, other, DIGESTS["one"])
+    assert read_results(results_folder).localization is not None
+    stamp(results_folder, part, DIGESTS["other"])
+    if part == "config.yaml":
+        text = (results_folder / part).read_text().replace(f"# run: {'1' * 64}\n", "")
+        (results_folder / part).write_text(text)
+    with pytest.raises(LsnsError, match="parts of different runs") as caught:
+        read_results(results_folder)
+    assert f"{part} (22222222)" in str(caught.value)
+    assert "run lsns run again" in str(caught.value)
+    for arguments in (["report"], ["plot", "layers"]):
+        assert run([*arguments, str(results_folder)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_only_what_a_command_of_its_own_writes_may_name_no_run(results_folder, part):
+    for other in PARTS:
+        if other != part:
+            stamp(results_folder, other, DIGESTS["one"])
+    if part in OWN or part == "config.yaml":
+        assert read_results(results_folder).localization is not None
+    else:
+        with pytest.raises(LsnsError, match="parts of different runs"):
+            read_results(results_folder)
+
+
+def test_an_audit_of_another_localization_is_refused(results_folder):
+    path = results_folder / "audit.json"
+    content = json.loads(path.read_text())
+    change(path, manifest={**content["manifest"], "activations": "2" * 64})
+    with pytest.raises(LsnsError, match="parts of different runs"):
+        read_results(results_folder)
+
+
+def announce(size):
+    """An .npy file of few bytes that announces `size` numbers."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": "<f8", "fortran_order": False, "shape": (size,)}
+    )
+    return file.getvalue() + b"\0" * 1000
+
+
+def bombs(folder):
+    """Files of few bytes that would take gigabytes."""
+    with zipfile.ZipFile(folder / "header.npz", "w") as archive:
+        archive.writestr("__json__.npy", announce(2**32))
+    with zipfile.ZipFile(folder / "zeros.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("__json__.npy", b"\0" * 50_000_000)
+    np.savez(folder / "deep.npz", __json__=np.array('{"a":' * 200_000 + "1" + "}" * 200_000))
+    return ["header.npz", "zeros.npz", "deep.npz"]
+
+
+def test_what_announces_more_than_it_holds_takes_no_memory(results_folder, tmp_path):
+    for name in bombs(tmp_path):
+        (results_folder / "localization.npz").write_bytes((tmp_path / name).read_bytes())
+        tracemalloc.start()
+        with pytest.raises(LsnsError, match=r"localization\.npz holds no results"):
+            read_results(results_folder)
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000, name
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "Infinity", "1e999"])
+def test_numbers_that_are_none_are_one_line_or_a_page(results_folder, number):
+    path = results_folder / "study" / "study.json"
+    content = json.loads(path.read_text())
+    content["summary"][1]["value"] = "HERE"
+    path.write_text(json.dumps(content).replace('"HERE"', number))
+    refused = refusal(results_folder, number)
+    assert refused == "" or "a number of 400 digits" in refused
