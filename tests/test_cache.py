@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import errno
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -10,6 +13,7 @@ import signal
 import stat
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +38,7 @@ from lsns.cache import (
     sha256_file,
     user_folder,
     write_array,
+    write_csv,
     write_json,
 )
 from lsns.errors import LsnsError
@@ -606,3 +611,85 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     assert {len(content) for content in contents} == {10_000}
     assert all(len(set(content)) == 1 for content in contents)
     assert names(tmp_path) == ["file"]
+
+
+# What is not believed, and what the system refuses.
+
+
+def announce(shape: tuple[int, ...], dtype: str = "<i8") -> bytes:
+    """An .npy file of few bytes that announces an array of that shape."""
+    file = io.BytesIO()
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + bytes(1000)
+
+
+@pytest.mark.parametrize("shape", [(2**29,), (2**40, 2**40), (124,), (126,), (10**400,)])
+def test_an_array_must_be_as_large_as_it_says(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    (tmp_path / "x.npy").write_bytes(announce(shape))
+    tracemalloc.start()
+    assert "is not a readable .npy array" in refusal(lambda: read_array(tmp_path / "x.npy"))
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", ['{"a":' * 200_000, '{"a": ' + "9" * 400 + "}"])
+def test_json_that_would_harm_is_damaged(finished: ActivationStore, content: str) -> None:
+    (finished.folder / "manifest.json").write_text(content)
+    assert read_json(finished.folder / "manifest.json") == {}
+    assert finished.manifest == {}
+
+
+def test_a_manifest_changed_by_hand_is_not_believed(finished: ActivationStore) -> None:
+    path = finished.folder / "manifest.json"
+    content = json.loads(path.read_text())
+    for change in ({"sha256": []}, {"run": 3}, {"of": None}, {"more": 1}):
+        path.write_text(json.dumps(content | change))
+        assert finished.manifest == {}
+
+
+@pytest.mark.parametrize("name", ["activations.npy", "done.npy"])
+def test_a_link_in_the_cache_is_not_written_through(store: ActivationStore, name: str) -> None:
+    partly_filled(store)
+    path, theirs = store.folder / name, store.folder.parent / "theirs.npy"
+    path.rename(theirs)
+    before = theirs.read_bytes()
+    path.symlink_to(theirs)
+    fill(store)
+    assert theirs.read_bytes() == before
+    assert not path.is_symlink()
+
+
+def test_a_link_in_place_of_a_lock_or_a_file_is_replaced(file: Path) -> None:
+    for use in (take_lock, write_new):
+        link = file.with_name("link")
+        link.unlink(missing_ok=True)
+        link.symlink_to(file)
+        use(link)
+        assert file.read_text() == "mine"
+        assert not link.is_symlink()
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_array(tmp_path / "x.npy", ROWS, {})
+
+    def broken(path: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    for call in (
+        lambda: read_json(tmp_path / "x.json"),
+        lambda: read_array(tmp_path / "x.npy"),
+    ):
+        assert "x.json could not be read (Input/output error)" in refusal(call)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_no_text_of_a_table_is_a_formula_and_numbers_stay(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.csv"
+    write_csv(path, ["a", "b", "c"], [{"a": text, "b": -1.5}])
+    with path.open(newline="", encoding="utf-8") as table:
+        (row,) = csv.DictReader(table)
+    assert row == {"a": "'" + text.replace("\r", "\n"), "b": "-1.5", "c": ""}

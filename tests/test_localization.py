@@ -10,16 +10,21 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, ttest_ind
 
 import lsns
-from lsns.localization import units_path
+from lsns.analysis import METHODS
+from lsns.localization import file_names, units_path
 from lsns.measurement import fold_of_items, measure
 from lsns.models.factory import ModelRequest
-from tests.tiny import make_model
+from lsns.stimuli.networks import NETWORKS
+from tests.tiny import make_model, write_inputs
 
 PER_LAYER = [
     *[5, 0, 0, 1, 1, 2, 2, 1, 1, 1, 2, 1, 2, 3, 5],
@@ -553,3 +558,161 @@ def wait_for_rows(folder, process) -> int:
         assert process.poll() is None
         time.sleep(0.05)
     raise TimeoutError
+
+
+PLAIN = {
+    "label": "gpt2", "dtype": "float32", "pretrained": True, "init_seed": 42, "revision": None,
+    "quantization": None, "blocks": None, "lesions": (), "network": "language", "digest": None,
+    "pooling": "last-token", "max_tokens": 12, "method": "ttest", "percentage": 5.0,
+    "num_units": None, "localize_range": "100-100", "per_layer": False, "seed": 42,
+    "exclude_outliers": False, "outlier_threshold": 10.0,
+}  # fmt: skip
+HOSTILE = (
+    "gpt2_network=x",
+    "a/b",
+    "../a",
+    "..",
+    ".",
+    "a\nb",
+    "",
+    "~",
+    "\ud800",
+    "é" * 200,
+    "x" * 300,
+)
+OTHERS = {
+    "label": ("gpt2-medium", "gpt2_dtype=bfloat16", *HOSTILE),
+    "dtype": ("bfloat16", "float16", "auto"),
+    "pretrained": (False,), "init_seed": (2,), "revision": ("main", "a/b", *HOSTILE),
+    "quantization": ("8bit", "4bit"), "blocks": ("model.layers", *HOSTILE),
+    "lesions": (("a",), ("a", "b")),
+    "network": ("own", "theory-of-mind", "a_pooling=mean", *HOSTILE),
+    "digest": ("0" * 64, "1" * 64), "pooling": ("mean",), "max_tokens": (20, None),
+    "method": ("nmd", "mean", "my_method", "my-method", *HOSTILE),
+    "percentage": (1.0, None), "num_units": (3,), "localize_range": ("0-0", "80-90", "80-90\n"),
+    "per_layer": (True,), "seed": (2,), "exclude_outliers": (True,),
+    "outlier_threshold": (10.000001, 10.0000001),
+}  # fmt: skip
+
+
+def manifest_of(options: dict) -> dict:
+    network, digest = options["network"], options["digest"]
+    if digest is None and network in NETWORKS:
+        digest = lsns.load_contrast(network).digest
+    init_seed = None if options["pretrained"] else options["init_seed"]
+    return {
+        "model": {
+            **{"identity": "hub:gpt2@0", "pretrained": options["pretrained"]},
+            **{key: options[key] for key in ("label", "dtype", "revision", "quantization")},
+            **{"init_seed": init_seed, "blocks": options["blocks"], "lesions": options["lesions"]},
+        },
+        "stimuli": {"name": network, "digest": digest or "5" * 64},
+        "protocol": {"pooling": options["pooling"], "max_tokens": options["max_tokens"]},
+        "selection": {
+            key: options[key]
+            for key in (
+                *("method", "percentage", "num_units", "localize_range", "per_layer", "seed"),
+                *("exclude_outliers", "outlier_threshold"),
+            )
+        },
+    }
+
+
+def matters(options: dict) -> tuple:
+    """What of the options can make another mask, and another file of p-values."""
+    of = dict(options)
+    if of["pretrained"]:
+        del of["init_seed"]
+    if not of["exclude_outliers"]:
+        del of["outlier_threshold"]
+    built_in = of["method"] in METHODS
+    if built_in and of["localize_range"] in ("100-100", "0-0"):
+        del of["seed"]
+    if of["network"] not in NETWORKS:
+        del of["digest"]
+    return tuple(sorted((key, repr(value)) for key, value in of.items()))
+
+
+some_options = st.fixed_dictionaries(
+    {key: st.just(PLAIN[key]) | st.sampled_from(others) for key, others in OTHERS.items()}
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(some_options, st.sampled_from(list(OTHERS)), st.data())
+def test_runs_that_differ_never_share_a_name(options, key, data):
+    other = options | {key: data.draw(st.sampled_from((PLAIN[key], *OTHERS[key])))}
+    names = [file_names(manifest_of(one)) for one in (options, other)]
+    assert (names[0][0] == names[1][0]) == (matters(options) == matters(other))
+    for name in (*names[0], *names[1]):
+        assert Path(name).name == name
+        assert name.isprintable()
+        assert not name.startswith(".")
+        assert len(name.removesuffix("npy").encode() + b"json") <= 255
+
+
+def test_the_published_name_is_that_of_the_published_case():
+    assert file_names(manifest_of(PLAIN)) == (
+        "gpt2_network=language_pooling=last-token_range=100-100_perc=5.0_nunits=None"
+        "_pretrained=True.npy",
+        "gpt2_network=language_pooling=last-token_pretrained=True_pvalues.npy",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"pretrained": False, "init_seed": 2}, "_pretrained=False_seed=2"),
+        ({"dtype": "bfloat16", "max_tokens": 20}, "_pretrained=True_dtype=bfloat16_tokens=20"),
+        ({"max_tokens": None}, "_tokens=whole"),
+        ({"revision": "step1000"}, "_revision=step1000"),
+        ({"quantization": "8bit"}, "_quantization=8bit"),
+        ({"digest": "ab" * 32}, "_stimuli=abababab"),
+        ({"localize_range": "80-90", "seed": 2}, "_draw=2"),
+    ],
+)
+def test_what_differs_is_in_the_name(changes, end):
+    assert file_names(manifest_of(PLAIN | changes))[0].removesuffix(".npy").endswith(end)
+
+
+def test_masks_of_all_options_stand_side_by_side(tmp_path, contrast):
+    """Real ones: of the trained model and of random weights, in two precisions, cut and whole."""
+    write_inputs(tmp_path, 4)
+    name, device = str(tmp_path / "tiny"), "cpu"
+    requests = [
+        ModelRequest(name, device=device),
+        ModelRequest(name, device=device, dtype="bfloat16"),
+        *(ModelRequest(name, device=device, pretrained=False, seed=seed) for seed in (42, 2)),
+    ]
+    written = [
+        lsns.localize(
+            request, contrast, percentage=10, max_tokens=tokens, cache_dir=tmp_path / "cache"
+        ).save(tmp_path / "masks")
+        for request in requests
+        for tokens in (None, 3)
+    ]
+    assert len({path.name for paths in written for path in paths}) == 2 * len(written)
+
+
+def test_other_texts_of_the_same_name_leave_the_earlier_files(tiny_model, contrast, tmp_path):
+    other = replace(contrast, positive=words(7, 23, "abcdef"))
+    found = [
+        lsns.localize(tiny_model, one, percentage=5, cache_dir=tmp_path)
+        for one in (contrast, other)
+    ]
+    first, second = (one.save(tmp_path) for one in found)
+    assert not set(first) & set(second)
+    assert all("_run=" in path.name for path in second)
+    assert [one.save(tmp_path) for one in found] == [first, second]
+    for paths, one in zip((first, second), found, strict=True):
+        assert np.array_equal(lsns.UnitMask.load(paths[0]).units, one.mask.units)
+
+
+def test_a_name_from_python_stays_in_the_folder(tiny_model, contrast, tmp_path):
+    hostile = replace(contrast, name="../../x\n" + "y" * 300)
+    tiny_model.name = "../../../model" + "z" * 300
+    found = lsns.localize(tiny_model, hostile, percentage=5, cache_dir=tmp_path / "in" / "cache")
+    mask, _ = found.save(tmp_path / "in" / "masks")
+    assert mask.parent == tmp_path / "in" / "masks"
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert lsns.UnitMask.load(mask).count == found.mask.count

@@ -252,6 +252,13 @@ def test_a_json_of_someone_else_beside_it_is_no_manifest(tmp_path: Path, content
     np.testing.assert_array_equal(UnitMask.load(tmp_path / "mask.npy").units, UNITS)
 
 
+@pytest.mark.parametrize("change", [{"selection": [1]}, {"model": {"name": 3}}, {"protocol": "x"}])
+def test_a_manifest_of_other_types_is_one_line(saved: Path, change: dict) -> None:
+    beside = saved.with_suffix(".json")
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | change))
+    assert f"{beside} is damaged" in refusal(lambda: UnitMask.load(saved))
+
+
 # Saving.
 
 

@@ -254,8 +254,11 @@ def write_csv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]
 
 
 def _cell(value: Any) -> Any:
-    is_formula = isinstance(value, str) and value.startswith(FORMULA)
-    return f"'{value}" if is_formula else value
+    if not isinstance(value, str):
+        return value
+    shown = f"'{value}" if value.startswith(FORMULA) else value
+    # A lone carriage return would end the row for some readers; a line feed in a cell is quoted.
+    return shown.replace("\r", "\n")
 
 
 def name_part(text: object) -> str:
