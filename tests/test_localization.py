@@ -79,6 +79,19 @@ def test_without_outliers_the_real_mask_has_as_many_units_and_keeps_the_others(p
     assert set(np.flatnonzero(without.mask.units)) == set(ranked)
 
 
+def test_examples_of_the_stimuli_are_in_the_manifest_also_from_the_cache(
+    tiny_model, contrast, tmp_path
+):
+    first = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    more = replace(contrast, further={"third": ("one", "two", "three")})
+    again = lsns.localize(tiny_model, more, percentage=10, cache_dir=tmp_path)
+    main = {"positive": list(contrast.positive[:2]), "negative": list(contrast.negative[:2])}
+    assert first.manifest["stimuli"]["examples"] == main
+    assert again.manifest["stimuli"]["examples"] == main | {"third": ["one", "two"]}
+    saved = json.loads(again.save(tmp_path / "saved")[0].with_suffix(".json").read_text())
+    assert saved["stimuli"]["examples"] == again.manifest["stimuli"]["examples"]
+
+
 def test_t_and_p_are_scipys(published):
     found, _ = published
     rows = found.measurement.activations()

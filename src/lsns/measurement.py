@@ -301,7 +301,8 @@ def _as_asked(
     manifest = {
         **found.manifest,
         "model": {**found.manifest["model"], **asked},
-        "stimuli": {**found.manifest["stimuli"], "source": contrast.source},
+        "stimuli": found.manifest["stimuli"]
+        | {"source": contrast.source, "examples": contrast.examples},
     }
     return replace(found, manifest=manifest, contrast=contrast)
 

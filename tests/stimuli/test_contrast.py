@@ -244,3 +244,10 @@ def test_bad_further_groups_are_refused(groups: Any, words: str) -> None:
     message = refusal(lambda: with_further(FURTHER, groups))
     assert "'mine'" in message
     assert words in message
+
+
+def test_examples_are_the_first_two_different_texts_of_every_condition() -> None:
+    long = "ab" * 100
+    found = Contrast("mine", ("c", "c", long, "d"), ("x", "y"), further={"third": ("z", "c")})
+    cut = long[:119] + "…"
+    assert found.examples == {"positive": ["c", cut], "negative": ["x", "y"], "third": ["z", "c"]}

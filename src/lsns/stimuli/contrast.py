@@ -14,6 +14,8 @@ from lsns.terminal import one_line
 Pooling = Literal["last-token", "mean", "sum"]
 # What belongs to each further condition, by name: pairs rather than a dict, which has no hash.
 ByName = tuple[tuple[str, tuple[str, ...]], ...]
+# Of each condition, to be shown to a reader; longer ones are cut.
+EXAMPLES, EXAMPLE_CHARACTERS = 2, 120
 
 
 def parse_pooling(name: str) -> Pooling:
@@ -123,6 +125,15 @@ class Contrast:
         return {name: labels.get(name) for name, _ in self.further}
 
     @property
+    def examples(self) -> dict[str, list[str]]:
+        """The first two different texts of every condition by its name, cut to 120 characters."""
+        conditions = {"positive": self.positive, "negative": self.negative, **self.further_texts}
+        return {
+            name: [clip(text, EXAMPLE_CHARACTERS) for text in list(dict.fromkeys(texts))[:EXAMPLES]]
+            for name, texts in conditions.items()
+        }
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the texts, their conditions and their groups, in order.
 
@@ -132,6 +143,11 @@ class Contrast:
             self.positive, self.negative, self.positive_groups, self.negative_groups
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
+
+
+def clip(text: str, length: int) -> str:
+    """The text, cut to that many characters, the last of which is then an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def text_problem(text: object) -> str | None:
