@@ -200,6 +200,12 @@ def localize(
     analyzer = make_analyzer(method, options)
     _check_outlier_options(analyzer, exclude_outliers, outlier_threshold)
     stimuli = contrast if isinstance(contrast, Contrast) else load_contrast(contrast)
+    if stimuli.repeated:
+        logger.warning(
+            "%d of %d texts repeat another one: p-values count them as if they did not",
+            stimuli.repeated,
+            len(stimuli.texts),
+        )
     measurement = measure(
         ModelRequest(model) if isinstance(model, str) else model,
         stimuli,

@@ -64,6 +64,15 @@ class Measurement:
         """
         return self.store.manifest["items"]
 
+    @property
+    def different_texts(self) -> list[tuple[int, int]]:
+        """How many different positive and negative texts each fold holds."""
+        counts = [[0, 0] for _ in self.folds]
+        for place, first in enumerate(self.contrast.firsts):
+            if place == first:
+                counts[self.items["fold"][place]][place >= len(self.contrast.positive)] += 1
+        return [(positive, negative) for positive, negative in counts]
+
     @cached_property
     def positive(self) -> Moments:
         """Moments of all positive items."""
@@ -254,6 +263,8 @@ def _describe(
         blocks, lesions = model.blocks_path, list(model.active_lesions)
     if identity is None:
         return None
+    # Only where it changes the folds: what was measured of other stimuli stays known.
+    joined = contrast.groups != contrast.given_groups
     return {
         "extraction": EXTRACTION,
         "folds": N_FOLDS,
@@ -267,6 +278,7 @@ def _describe(
         "stimuli": contrast.digest,
         "contrast": contrast.name,
         "protocol": dict(protocol),
+        **({"groups": "joined by equal texts"} if joined else {}),
     }
 
 
@@ -302,7 +314,11 @@ def _as_asked(
         **found.manifest,
         "model": {**found.manifest["model"], **asked},
         "stimuli": found.manifest["stimuli"]
-        | {"source": contrast.source, "examples": contrast.examples},
+        | {
+            "source": contrast.source,
+            "repeated": contrast.repeated,
+            "examples": contrast.examples,
+        },
     }
     return replace(found, manifest=manifest, contrast=contrast)
 

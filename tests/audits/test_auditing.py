@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import lsns
-from lsns import Contrast, LsnsError, localize
+from lsns import Contrast, LsnsError, localize, measurement
 from lsns.audits.auditing import AuditOptions, audit
 from lsns.audits.comparison import compare
 from lsns.audits.protocols import describe_cost, other_protocols
@@ -131,3 +133,109 @@ def test_published_stimuli_on_the_bundled_model(bundled, langloc, tmp_path):
     assert langloc_audit.calibration.above == 172
     assert langloc_audit.selectivity.held_out.low > 3
     assert langloc_audit.selectivity.in_sample.g > langloc_audit.selectivity.held_out.g
+
+
+def random_words(seed: int, n: int, letters: str = "abcdefghijklmnop") -> tuple[str, ...]:
+    rng = random.Random(seed)
+    return tuple(
+        " ".join("".join(rng.choices(letters, k=rng.randint(2, 7))) for _ in range(8))
+        for _ in range(n)
+    )
+
+
+def conclusion_of(model, folder, contrast: Contrast) -> str:
+    found = localize(model, contrast, percentage=5, cache_dir=folder)
+    return audit(found, options=AuditOptions(permutations=199, percentages=())).conclusion
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_that_are_there_twenty_times_are_not_found_again(model, tmp_path, seed, paired):
+    """Twelve random strings differ in nothing, however often they are given, and in what pairs."""
+    strings = random_words(seed, 12)
+    groups = tuple(map(str, range(120))) if paired else None
+    many = Contrast("many", strings[:6] * 20, strings[6:] * 20, groups, groups)
+    assert not conclusion_of(model, tmp_path, many).startswith("The units are found again")
+    if seed < 2:
+        assert conclusion_of(model, tmp_path, many).startswith("Not a finding")
+
+
+def test_twelve_strings_on_the_real_model_say_the_same_once_and_twenty_times(bundled, tmp_path):
+    strings = random_words(5, 12)
+    once = conclusion_of(bundled, tmp_path, Contrast("once", strings[:6], strings[6:]))
+    many = conclusion_of(bundled, tmp_path, Contrast("many", strings[:6] * 20, strings[6:] * 20))
+    assert once.startswith("Not a finding")
+    assert many == once
+
+
+def test_sound_texts_that_are_there_twice_are_still_found_again(model, tmp_path):
+    positive, negative = random_words(1, 24, "abcdef"), random_words(2, 24, "stuvwx")
+    single = Contrast("a", positive, negative, pooling="mean")
+    once = audit(localize(model, single, cache_dir=tmp_path, num_units=5))
+    twice = replace(single, positive=positive * 2, negative=negative * 2)
+    found = localize(model, twice, cache_dir=tmp_path, num_units=5)
+    again = audit(found)
+    assert once.conclusion.startswith("The units are found again")
+    assert again.conclusion == once.conclusion
+    held = again.selectivity.held_out
+    assert (held.n_positive, held.n_negative) == (24, 24)
+    assert found.manifest["stimuli"]["repeated"] == 48
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_too_few_different_texts_are_said_and_not_claimed(model, tmp_path, n):
+    strings = random_words(0, 2 * n)
+    few = Contrast("few", strings[:n] * 20, strings[n:] * 20)
+    result = audit(localize(model, few, percentage=5, cache_dir=tmp_path), options=FEW)
+    assert {"reliability", "calibration", "selectivity"} <= set(result.missing)
+    assert "too few different items" in result.missing["calibration"]
+    assert not result.conclusion.startswith("The units are found again")
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_where_nothing_differs_nothing_is_found(model, tmp_path, monkeypatch, keep):
+    """Texts that differ only behind the token that is read."""
+    if not keep:
+        monkeypatch.setattr("lsns.measurement.ACTIVATIONS_LIMIT_BYTES", 10)
+    same = Contrast("same", POSITIVE, tuple(f"{text} twice" for text in POSITIVE), max_tokens=1)
+    found = localize(model, same, num_units=6, cache_dir=tmp_path)
+    assert found.manifest["selection"]["weakest_t"] == 0
+    assert audit(found, options=FEW).conclusion.startswith("Not a finding")
+
+
+def test_repeated_texts_are_said_once_and_only_where_there_are_some(model, tmp_path, caplog):
+    from lsns.report.text import describe_localization
+
+    with caplog.at_level("WARNING", logger="lsns"):
+        assert "repeat" not in describe_localization(
+            localize(model, CONTRAST, percentage=10, cache_dir=tmp_path)
+        )
+        assert not caplog.records
+        three = Contrast("three", POSITIVE + POSITIVE[:3], NEGATIVE)
+        found = localize(model, three, percentage=10, cache_dir=tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        "3 of 19 texts repeat another one: p-values count them as if they did not"
+    ]
+    assert "3 texts repeat another one" in describe_localization(found)
+
+
+def test_a_further_text_that_is_a_positive_one_is_measured_without_it(model, tmp_path):
+    plain = replace(CONTRAST, further={"copies": POSITIVE}, further_groups=())
+    found = localize(model, plain, num_units=6, cache_dir=tmp_path)
+    profile = audit(found, model=model, options=FEW, profile=True).selectivity.profile
+    positive, _, copies = (replace(response, condition="") for response in profile)
+    assert copies.mean == pytest.approx(positive.mean)
+
+
+def test_what_was_measured_of_texts_that_are_there_once_keeps_its_key(model, tmp_path):
+    """And of texts that repeat only within a group: there is nothing to join."""
+    groups = CONTRAST.positive_groups
+
+    def again(group: str) -> Contrast:
+        more = (*groups, group)
+        return replace(CONTRAST, positive=POSITIVE + POSITIVE[:1], positive_groups=more)
+
+    descriptions = [
+        measurement._describe(model, one, {}) or {} for one in (CONTRAST, again("0"), again("1"))
+    ]
+    assert ["groups" in description for description in descriptions] == [False, False, True]

@@ -41,7 +41,7 @@ def row_of(found: Reliability, split: str, place: int = 0):
 
 
 def test_halves_are_complementary_and_all_different():
-    folds = sides(*[(3, 3)] * 10)
+    folds = [(3, 3)] * 10
     halves = random_halves(folds, 1000, seed=0)
     # 10 over 5, each split once and not twice.
     assert len(halves) == comb(10, 5) / 2 == 126
@@ -52,7 +52,7 @@ def test_halves_are_complementary_and_all_different():
 
 
 def test_halves_follow_the_seed():
-    folds = sides(*[(3, 3)] * 10)
+    folds = [(3, 3)] * 10
     first = random_halves(folds, 20, seed=0)
     assert len(first) == 20
     assert random_halves(folds, 20, seed=0) == first
@@ -61,7 +61,7 @@ def test_halves_follow_the_seed():
 
 @pytest.mark.parametrize("used", [2, 3, 5, 9])
 def test_halves_of_fewer_folds(used):
-    folds = sides(*[(4, 4)] * used, *[(0, 0)] * (10 - used))
+    folds = [(4, 4)] * used + [(0, 0)] * (10 - used)
     halves = random_halves(folds, 1000, seed=0)
     small = used // 2
     assert len(halves) == (comb(used, small) if used % 2 else comb(used, small) // 2)
@@ -71,7 +71,7 @@ def test_halves_of_fewer_folds(used):
 
 
 def test_every_half_has_two_items_of_either_condition():
-    folds = sides((9, 0), (9, 0), (0, 9), (0, 9))
+    folds = [(9, 0), (9, 0), (0, 9), (0, 9)]
     halves = random_halves(folds, 100, seed=0)
     assert {frozenset(half) for half in halves} == {
         frozenset([(0, 2), (1, 3)]),
@@ -82,7 +82,7 @@ def test_every_half_has_two_items_of_either_condition():
 def test_a_group_is_never_in_both_halves():
     groups = [f"pair {i % 30}" for i in range(60)]
     of_item = np.array(fold_of_items(groups, 10))
-    folds = sides(*[(3, 3)] * 10)
+    folds = [(3, 3)] * 10
     for one, other in random_halves(folds, 50, seed=0):
         first = {groups[i] for i in np.flatnonzero(np.isin(of_item, one))}
         second = {groups[i] for i in np.flatnonzero(np.isin(of_item, other))}
@@ -91,12 +91,12 @@ def test_a_group_is_never_in_both_halves():
 
 
 def test_each_fold_with_all_others():
-    pairs = single_folds(sides(*[(2, 2)] * 4))
+    pairs = single_folds([(2, 2)] * 4)
     assert pairs == [((0,), (1, 2, 3)), ((1,), (0, 2, 3)), ((2,), (0, 1, 3)), ((3,), (0, 1, 2))]
 
 
 def test_small_folds_are_joined():
-    pairs = single_folds(sides(*[(1, 1)] * 5, (0, 0)))
+    pairs = single_folds([(1, 1)] * 5 + [(0, 0)])
     assert pairs == [((0, 1), (2, 3, 4)), ((2, 3, 4), (0, 1))]
 
 
@@ -109,11 +109,19 @@ def test_too_few_items_or_groups(counts):
     assert "\n" not in str(caught.value)
 
 
+def test_copies_of_a_text_are_one_text():
+    """Thirty items of either condition in each fold, and one text of one condition."""
+    folds, texts = sides(*[(30, 30)] * 3), [(1, 0), (0, 1), (1, 1)]
+    assert measure_reliability(folds, [FIVE]).rows
+    with pytest.raises(LsnsError, match="two different ones"):
+        measure_reliability(folds, [FIVE], counts=texts)
+
+
 def test_halves_without_folds():
     """Groups that each hold one condition: halves there are, but no neighbours to join."""
-    folds = sides((9, 0), (9, 0), (0, 9), (0, 9))
-    assert single_folds(folds) == []
-    found = measure_reliability(folds, [FIVE])
+    counts = [(9, 0), (9, 0), (0, 9), (0, 9)]
+    assert single_folds(counts) == []
+    found = measure_reliability(sides(*counts), [FIVE])
     assert {row.split for row in found.rows} == {"halves"}
     assert [row.split for row in found.scores] == ["halves"]
 
@@ -165,7 +173,8 @@ def test_every_number_from_the_single_items(split):
     analyzers = [TTestAnalyzer({"num_units": k}) for k in (10, 30)]
     folds = fold_moments(items)
     found = measure_reliability(folds, analyzers, n_halves=7, seed=3)
-    splits = random_halves(folds, 7, seed=3) if split == "halves" else single_folds(folds)
+    counts = [(a.n, b.n) for a, b in folds]
+    splits = random_halves(counts, 7, seed=3) if split == "halves" else single_folds(counts)
     scores = [[slow_scores(items, part) for part in pair] for pair in splits]
     r = [np.corrcoef(first.ravel(), second.ravel())[0, 1] for first, second in scores]
     maps = next(row for row in found.scores if row.split == split)
@@ -294,7 +303,6 @@ def test_real_data(published):
 
 def test_all_splits_of_folds_are_possible_halves():
     """Counted another way: the halves of six folds are the ways to choose who is with fold 0."""
-    folds = sides(*[(2, 2)] * 6)
-    halves = random_halves(folds, 1000, seed=0)
+    halves = random_halves([(2, 2)] * 6, 1000, seed=0)
     with_first = {frozenset(half) for pair in halves for half in pair if 0 in half}
     assert with_first == {frozenset((0, *others)) for others in combinations(range(1, 6), 2)}

@@ -114,6 +114,30 @@ def possible(true: np.ndarray, groups: str, row: tuple[int, ...]) -> bool:
     return sum(sides[False]) == sum(sides[True])
 
 
+@modest
+@given(designs, st.lists(st.integers(1, 3), min_size=20, max_size=20), st.randoms())
+def test_copies_of_a_text_move_as_one(design, times, random):
+    """In any order of the items; and what is there once moves as it did without copies."""
+    positive, groups, plain = shuffled(design)
+    numbers = np.repeat(np.arange(len(design)), times[: len(design)])
+    random.shuffle(numbers)
+    copied = [groups[i] for i in numbers]
+    labels = shuffle_labels(positive[numbers], copied, 5, seed=0, texts=numbers)
+    for row in labels:
+        assert len({(text, side) for text, side in zip(numbers, row, strict=True)}) == len(design)
+    once = np.arange(len(design))
+    assert np.array_equal(shuffle_labels(positive, groups, 5, seed=0, texts=once), plain)
+
+
+@pytest.mark.parametrize(("groups", "ways"), [("abcdef", 20), ("abcabc", 8)])
+def test_copies_of_texts_can_be_shuffled_in_as_many_ways_as_the_texts(groups, ways):
+    positive, texts = np.tile([True] * 3 + [False] * 3, 4), np.tile(np.arange(6), 4)
+    labels = shuffle_labels(positive, list(groups) * 4, 3000, seed=0, texts=texts)
+    counts = Counter(row.tobytes() for row in labels)
+    assert len(counts) == ways
+    assert chisquare(list(counts.values())).pvalue > 1e-3
+
+
 def test_uneven_groups_leave_two_items_on_either_side():
     positive = np.array([True] * 8 + [False] * 20)
     groups = ["run"] * 6 + ["b", "c"] + [f"n{i}" for i in range(20)]

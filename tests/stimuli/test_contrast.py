@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lsns.errors import LsnsError
 from lsns.stimuli.contrast import Contrast, parse_pooling
@@ -44,11 +47,64 @@ def test_texts_and_groups_have_the_positive_ones_first() -> None:
 
 
 def test_texts_without_groups_are_groups_of_their_own() -> None:
-    plain = Contrast("mine", ("a", "a"), ("a", "b"))
+    plain = Contrast("mine", ("a", "b"), ("c", "d"))
     assert len(set(plain.groups)) == 4
-    half = Contrast("mine", ("a", "a"), ("a", "b"), negative_groups=("1", "1"))
+    half = Contrast("mine", ("a", "b"), ("c", "d"), negative_groups=("1", "1"))
     assert len(set(half.groups[:2])) == 2
     assert half.groups[2:] == ("1", "1")
+
+
+def test_equal_texts_are_of_one_group() -> None:
+    plain = Contrast("mine", ("a", "b", "a"), ("c", "d", "c", "c"))
+    assert plain.firsts == (0, 1, 0, 3, 4, 3, 3)
+    assert plain.repeated == 3
+    first, second, third, *negative = plain.groups
+    assert first == third != second
+    assert negative[0] == negative[2] == negative[3] != negative[1]
+    assert len(set(plain.groups)) == 4
+
+
+def test_groups_that_share_a_text_are_joined_over_others() -> None:
+    """Pairs 1 and 2 share a positive text, 2 and 3 a negative one: all three are one group."""
+    given: Any = ("3", "2", "1", "4"), ("1", "2", "3", "4")
+    found = Contrast("mine", ("b", "a", "a", "d"), ("w", "x", "x", "z"), *given)
+    assert found.groups == ("1", "1", "1", "4") * 2
+    assert found.given_groups == given[0] + given[1]
+    more = replace(found, further={"third": ("p", "q")}, further_groups={"third": ("3", "4")})
+    assert more.further_labels == {"third": ("1", "4")}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("1234567")), min_size=2, max_size=30
+    )
+)
+def test_joined_groups_are_the_connected_components(items: list[tuple[str, str]]) -> None:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    texts, groups = (tuple(column) for column in zip(*items, strict=True))
+    found = Contrast("mine", texts, ("x", "y"), groups, ("x", "y")).groups[: len(texts)]
+    edges = [("abcdefgh".index(text), 8 + int(group)) for text, group in items]
+    rows, columns = zip(*edges, strict=True)
+    graph = coo_array((np.ones(len(edges)), (rows, columns)), shape=(16, 16))
+    components = connected_components(graph, directed=False)[1][list(rows)]
+    for one in range(len(texts)):
+        same = [components[one] == other for other in components]
+        assert [found[one] == label for label in found] == same
+
+
+def test_a_text_on_both_sides_is_refused() -> None:
+    long = "the same\n" * 50
+    message = refusal(lambda: Contrast("mine", ("a", long), (long, "b")))
+    assert "both positive and negative" in message
+    assert "the same\\nthe same" in message
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "\x1b[2J", "a\u202eb", "\ud800", 7, None])
+def test_a_name_is_one_printable_line(name: Any) -> None:
+    assert "name" in refusal(lambda: replace(CONTRAST, name=name))
 
 
 def test_lists_do_as_well_as_tuples() -> None:

@@ -76,7 +76,9 @@ records = st.tuples(
 @settings(max_examples=40, deadline=None)
 @given(st.lists(records, max_size=4))
 def test_all_formats_are_equal(tmp_path_factory: pytest.TempPathFactory, more: list) -> None:
-    rows = [*RECORDS, *more]
+    # Of a text on both sides the first row is kept.
+    sides = {text: condition for text, condition, _ in reversed([*RECORDS, *more])}
+    rows = [*RECORDS, *(row for row in more if sides[row[0]] == row[1])]
     folder = tmp_path_factory.mktemp("formats")
     found = [read_contrast(write(folder / f"mine{ending}", rows)) for ending in FORMATS]
     assert len({contrast.digest for contrast in found}) == 1

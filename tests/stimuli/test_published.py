@@ -19,8 +19,8 @@ from lsns.stimuli.published import LANGLOC_SHA256, LANGLOC_URL, fetch_langloc, r
 
 NAMES = list(LANGLOC_SHA256)
 HEADER = ",".join(f"stim{i}" for i in range(1, 15))
-WORDS = ",".join("ABCDEFGHIJKL")
-GOOD = f"{HEADER}\n1,{WORDS},S\n2,{WORDS},N\n3,{WORDS},S\n4,{WORDS},N\n"
+WORDS, OTHERS = ",".join("ABCDEFGHIJKL"), ",".join("MOPQRTUVWXYZ")
+GOOD = f"{HEADER}\n1,{WORDS},S\n2,{OTHERS},N\n3,{WORDS},S\n4,{OTHERS},N\n"
 
 
 def refusal(call: Callable[[], Any]) -> str:
@@ -78,7 +78,9 @@ def test_files_are_taken_in_the_order_of_their_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [lambda c: "\ufeff" + c, lambda c: c.replace("\n", "\r\n")])
 def test_marks_and_line_ends_are_no_words(tmp_path: Path, change: Callable[[str], str]) -> None:
     langloc_file(tmp_path, change(GOOD))
-    assert set(read_langloc(tmp_path).texts) == {"a b c d e f g h i j k l"}
+    found = read_langloc(tmp_path)
+    assert set(found.positive) == {"a b c d e f g h i j k l"}
+    assert set(found.negative) == {"m o p q r t u v w x y z"}
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,9 @@ def audit(
     confounds = audit_confounds(found.measurement.contrast, found.measurement.items, pooling)
     findings = [
         judge_reliability(parts["reliability"]),
-        judge_calibration(parts["calibration"]),
+        judge_calibration(
+            parts["calibration"], differs=bool(found.t_values[found.mask.units].any())
+        ),
         judge_selectivity(parts["selectivity"]),
         judge_outliers(outliers),
         judge_confounds(confounds),
@@ -244,7 +246,8 @@ class _Examined:
         try:
             parts["reliability"] = measure_reliability(
                 measurement.folds, _amounts(found, analyzer, options.percentages), items=items,
-                barred=found.barred, n_halves=options.halves, seed=options.seed,
+                counts=measurement.different_texts, barred=found.barred,
+                n_halves=options.halves, seed=options.seed,
             )  # fmt: skip
         except LsnsError as error:
             self.missing["reliability"] = str(error)
@@ -256,7 +259,7 @@ class _Examined:
             parts["calibration"] = permutation_test(
                 items.rows, items.positive, items.groups, found.scores, found.mask.units, analyzer,
                 permutations=options.permutations, alpha=options.alpha, seed=options.seed,
-                barred=found.barred,
+                texts=items.texts, barred=found.barred,
             )  # fmt: skip
         except LsnsError as error:
             self.missing["calibration"] = str(error)
@@ -276,7 +279,8 @@ def _items(found: Localization) -> Items | None:
         return None
     contrast = found.measurement.contrast
     positive = np.arange(len(contrast.texts)) < len(contrast.positive)
-    return Items(rows, positive, contrast.groups, np.array(found.measurement.items["fold"]))
+    folds = np.array(found.measurement.items["fold"])
+    return Items(rows, positive, contrast.groups, folds, np.array(contrast.firsts))
 
 
 def _check_model(found: Localization, model: BaseModel | ModelRequest | None) -> None:
@@ -321,15 +325,16 @@ def _with_folds(
     found: Localization, further: Mapping[str, Any]
 ) -> dict[str, tuple[Any, list[int | None]]]:
     """Further activations, each with the fold of the item that it was made from."""
-    contrast = found.measurement.contrast
-    fold_of: dict[Any, int] = dict(
-        zip(contrast.groups, found.measurement.items["fold"], strict=True)
-    )
-    labels = contrast.further_labels
-    return {
-        name: (rows, [fold_of.get(label) for label in labels[name] or [None] * len(rows)])
-        for name, rows in further.items()
-    }
+    contrast, folds = found.measurement.contrast, found.measurement.items["fold"]
+    by_group: dict[Any, int] = dict(zip(contrast.groups, folds, strict=True))
+    by_text = dict(zip(contrast.texts, folds, strict=True))
+    labels, texts = contrast.further_labels, contrast.further_texts
+
+    def places(name: str) -> list[int | None]:
+        pairs = zip(labels[name] or [None] * len(texts[name]), texts[name], strict=True)
+        return [by_group.get(label, by_text.get(text)) for label, text in pairs]
+
+    return {name: (rows, places(name)) for name, rows in further.items()}
 
 
 def _not_asked(

@@ -73,6 +73,7 @@ def permutation_test(
     permutations: int = PERMUTATIONS,
     alpha: float = ALPHA,
     seed: int = 0,
+    texts: Sequence[int] | None = None,
     barred: Bool[Array, "n_layers hidden_size"] | None = None,
 ) -> Calibration:
     """Permute labels, and compare the scores with the largest of each shuffle.
@@ -87,12 +88,13 @@ def permutation_test(
         permutations: how many shuffles.
         alpha: the family-wise error rate.
         seed: of the shuffles.
+        texts: a number per item, the same for items with the same text; None: all differ.
         barred: units that could not have been selected; left out of the maximum.
 
     Raises:
         LsnsError: too few different shuffles for that error rate.
     """
-    labels = shuffle_labels(positive, groups, permutations, seed=seed)
+    labels = shuffle_labels(positive, groups, permutations, seed=seed, texts=texts)
     _check_different(labels, positive, alpha)
     free = np.ones(mask.shape, dtype=bool) if barred is None else ~barred
     largest = np.sort(largest_scores(rows, labels, analyzer, free))
@@ -121,7 +123,7 @@ def _check_different(labels: Array, positive: Array, alpha: float) -> None:
     if alpha * different < 1:
         raise LsnsError(
             f"labels can be shuffled in {different} ways only, too few for p {alpha:g}: "
-            "there are too few items (or groups of items)"
+            "there are too few different items (or groups of items)"
         )
 
 

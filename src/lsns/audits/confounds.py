@@ -54,9 +54,12 @@ def audit_confounds(
         items: see `Measurement.items`.
         pooling: how tokens became one vector.
     """
-    positive = np.arange(len(contrast.texts)) < len(contrast.positive)
+    # A text that is there twice is one text.
+    different = np.unique(contrast.firsts)
+    positive = different < len(contrast.positive)
     return [
-        _compare(name, values, positive) for name, values in _measures(contrast, items, pooling)
+        _compare(name, values[different], positive)
+        for name, values in _measures(contrast, items, pooling)
     ]
 
 

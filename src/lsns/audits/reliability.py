@@ -30,6 +30,8 @@ from lsns.moments import Moments, merge_all
 Array = np.ndarray[Any, Any]
 Split = Literal["halves", "folds"]
 Sides = tuple[Moments, Moments]
+# Different positive and negative texts of each fold.
+Counts = Sequence[tuple[int, int]]
 HALVES = 20
 MOST_HALVES = 10_000
 PERCENTAGES = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
@@ -108,19 +110,32 @@ class Reliability:
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """Single activations, for shuffled labels.
+    """Single activations.
 
     Attributes:
         rows: (n_items, n_layers, hidden_size).
         positive: which items are positive.
         groups: a label per item.
         folds: the fold of each item.
+        texts: a number per item, the same for items with the same text, which share group and
+            fold; None: all texts differ.
     """
 
     rows: Float[Array, "n_items n_layers hidden_size"]
     positive: Bool[Array, " n_items"]
     groups: Sequence[str]
     folds: Array
+    texts: Array | None = None
+
+    def different(self) -> Items:
+        """The first item of every text: what is the same twice counts once."""
+        if self.texts is None:
+            return self
+        firsts = np.sort(np.unique(self.texts, return_index=True)[1])
+        if len(firsts) == len(self.texts):
+            return self
+        groups = [self.groups[i] for i in firsts.tolist()]
+        return Items(self.rows[firsts], self.positive[firsts], groups, self.folds[firsts])
 
 
 def measure_reliability(
@@ -128,6 +143,7 @@ def measure_reliability(
     analyzers: Sequence[MomentsAnalyzer],
     *,
     items: Items | None = None,
+    counts: Counts | None = None,
     barred: Array | None = None,
     n_halves: int = HALVES,
     seed: int = 0,
@@ -138,6 +154,7 @@ def measure_reliability(
         folds: (positive, negative) moments of each fold.
         analyzers: one for each amount of units, the localization's own first.
         items: for shuffled labels; None: no single activations.
+        counts: different positive and negative texts of each fold; None: all texts differ.
         barred: units that cannot be selected.
         n_halves: how many random halves; fewer if the folds allow no more.
         seed: of the splits and the shuffles.
@@ -145,7 +162,8 @@ def measure_reliability(
     Raises:
         LsnsError: too few items or groups to split.
     """
-    splits = {"halves": random_halves(folds, n_halves, seed), "folds": single_folds(folds)}
+    counts = [(a.n, b.n) for a, b in folds] if counts is None else counts
+    splits = {"halves": random_halves(counts, n_halves, seed), "folds": single_folds(counts)}
     rows, scores = [], []
     for name, chosen in splits.items():
         if not chosen:
@@ -163,45 +181,51 @@ def measure_reliability(
 
 
 def random_halves(
-    folds: Sequence[Sides], count: int, seed: int
+    counts: Counts, count: int, seed: int
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Random halves of the folds, all different, each with the other half.
 
+    Args:
+        counts: different positive and negative texts of each fold.
+        count: of halves at most.
+        seed: of the draw.
+
     Raises:
-        LsnsError: no split leaves two items of either condition on both sides.
+        LsnsError: no split leaves two texts of either condition on both sides.
     """
-    used = [i for i, (a, b) in enumerate(folds) if a.n or b.n]
+    used = [i for i, both in enumerate(counts) if any(both)]
     firsts = combinations(used, len(used) // 2)
     pairs = [(half, tuple(i for i in used if i not in half)) for half in firsts]
     # With an even number every split is there twice.
     distinct = {frozenset(pair): pair for pair in pairs}
-    possible = [pair for pair in distinct.values() if all(_enough(folds, half) for half in pair)]
+    possible = [pair for pair in distinct.values() if all(_enough(counts, half) for half in pair)]
     if not possible:
         raise LsnsError(
-            "the items cannot be split in halves with two of either condition (and whole groups)"
+            "the items cannot be split in halves with two different ones of either condition "
+            "(and whole groups)"
         )
     order: list[int] = random_state(seed).permutation(len(possible))[:count].tolist()
     return [possible[i] for i in order]
 
 
-def single_folds(folds: Sequence[Sides]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Each fold with all others; neighbours are joined until each has two items per condition.
+def single_folds(counts: Counts) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Each fold with all others; neighbours are joined until each has two texts per condition.
 
     Empty if no joining of neighbours does it, as for groups that each hold one condition.
     """
-    used = [i for i, (a, b) in enumerate(folds) if a.n or b.n]
+    used = [i for i, both in enumerate(counts) if any(both)]
     for size in range(1, len(used)):
         parts = [tuple(used[i : i + size]) for i in range(0, len(used), size)]
         if len(parts[-1]) < size:
             parts[-2:] = [parts[-2] + parts[-1]]
         pairs = [(part, tuple(i for i in used if i not in part)) for part in parts]
-        if all(_enough(folds, side) for pair in pairs for side in pair):
+        if all(_enough(counts, side) for pair in pairs for side in pair):
             return pairs
     return []
 
 
-def _enough(folds: Sequence[Sides], which: Sequence[int]) -> bool:
-    return all(sum(folds[i][side].n for i in which) >= 2 for side in (0, 1))
+def _enough(counts: Counts, which: Sequence[int]) -> bool:
+    return all(sum(counts[i][side] for i in which) >= 2 for side in (0, 1))
 
 
 def _merged(
@@ -246,7 +270,8 @@ def _shuffled_side(items: Items, side: Array, seed: int) -> Bool[Array, " n_item
     label = np.zeros(len(side), dtype=bool)
     inside = np.flatnonzero(side)
     groups = [items.groups[i] for i in inside.tolist()]
-    label[inside] = shuffle_labels(items.positive[inside], groups, 1, seed=seed)[0]
+    texts = None if items.texts is None else items.texts[inside]
+    label[inside] = shuffle_labels(items.positive[inside], groups, 1, seed=seed, texts=texts)[0]
     return label
 
 

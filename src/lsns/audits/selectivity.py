@@ -144,7 +144,7 @@ def measure_selectivity(
 
     Args:
         folds: (positive, negative) moments of each fold.
-        items: the single activations.
+        items: the single activations; of items with the same text the first is measured.
         analyzer: chooses the units.
         barred: units that cannot be chosen.
         further: per further condition its activations, and for each item the fold of the item
@@ -154,12 +154,13 @@ def measure_selectivity(
         LsnsError: fewer than two folds with items, or too few items outside a fold.
     """
     used = [i for i, (a, b) in enumerate(folds) if a.n or b.n]
-    probes = {fold: make_probe(analyzer, _all_but(folds, used, [fold]), barred) for fold in used}
+    items = items.different()
+    probes = {fold: make_probe(analyzer, _all_but(folds, items, [fold]), barred) for fold in used}
     held_out = np.empty(len(items.rows))
     for fold, probe in probes.items():
         inside = np.flatnonzero(items.folds == fold)
         held_out[inside] = probe.respond(items.rows[inside])
-    everything = make_probe(analyzer, _all_but(folds, used, []), barred)
+    everything = make_probe(analyzer, _all_but(folds, items, []), barred)
     in_sample = everything.respond(items.rows)
     responses = {"positive": held_out[items.positive], "negative": held_out[~items.positive]}
     for name, (rows, places) in (further or {}).items():
@@ -179,15 +180,16 @@ def hedges_g(positive: Float[Array, " n"], negative: Float[Array, " m"]) -> Effe
     """Hedges' g with its large-sample 95% interval; 0 where nothing varies.
 
     Args:
-        positive: a value per item, at least two.
-        negative: a value per item, at least two.
+        positive: a value per item, at least one.
+        negative: a value per item, at least one.
     """
     n, m = len(positive), len(negative)
+    freedom = max(n + m - 2, 1)
     # From the first item on: values that are all the same have a variance of exactly zero.
     squares = sum(np.var(values - values[0]) * len(values) for values in (positive, negative))
-    spread = float(np.sqrt(squares / (n + m - 2)))
+    spread = float(np.sqrt(squares / freedom))
     d = float(positive.mean() - negative.mean()) / spread if spread > 0 else 0.0
-    g = d * (1 - 3 / (4 * (n + m - 2) - 1))
+    g = d * (1 - 3 / (4 * freedom - 1))
     half = Z * np.sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
     return Effect(g, float(g - half), float(g + half), n, m)
 
@@ -203,7 +205,7 @@ def _left_out(
     responses = {fold: np.full(len(items.rows), np.nan) for fold in used}
     for pair in combinations(used, 2):
         try:
-            probe = make_probe(analyzer, _all_but(folds, used, pair), barred)
+            probe = make_probe(analyzer, _all_but(folds, items, pair), barred)
         except LsnsError:
             return None
         for out, measured in (pair, pair[::-1]):
@@ -252,14 +254,15 @@ def _response(condition: str, values: Float[Array, " n"]) -> Response:
     return Response(condition, n, mean, mean - half, mean + half)
 
 
-def _all_but(folds: Sequence[Sides], used: Sequence[int], out: Sequence[int]) -> Sides:
-    chosen = [i for i in used if i not in out]
-    sides = tuple(merge_all(folds[i][side] for i in chosen) for side in (0, 1)) if chosen else ()
-    if not sides or min(side.n for side in sides) < 2:
+def _all_but(folds: Sequence[Sides], items: Items, out: Sequence[int]) -> Sides:
+    """The moments of all other folds, if those hold two items of either condition."""
+    left = items.positive[~np.isin(items.folds, out)]
+    if min(left.sum(), (~left).sum()) < 2:
         raise LsnsError(
             "too few items (or groups of items) to choose units on some and measure others"
         )
-    return sides[0], sides[1]
+    chosen = [sides for i, sides in enumerate(folds) if i not in out]
+    return merge_all(a for a, _ in chosen), merge_all(b for _, b in chosen)
 
 
 def _pooled_spread(positive: Moments, negative: Moments, *, signed: bool) -> Array:

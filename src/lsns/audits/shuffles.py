@@ -2,7 +2,8 @@
 
 Sums over items are products of a matrix of labels with the activations, so a thousand shuffles
 take a second. Shuffles keep what the design fixed: labels move within groups that hold both
-conditions, and whole groups change sides where they hold one.
+conditions, and whole groups change sides where they hold one. Items with the same text move as one:
+each for itself, they would say that chance splits what it cannot.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ TRIES = 100
 
 
 def shuffle_labels(
-    positive: Bool[Array, " n_items"], groups: Sequence[str], count: int, *, seed: int
+    positive: Bool[Array, " n_items"],
+    groups: Sequence[str],
+    count: int,
+    *,
+    seed: int,
+    texts: Sequence[int] | None = None,
 ) -> Bool[Array, "count n_items"]:
     """Labels (True: positive) under `count` random shuffles.
 
@@ -32,6 +38,8 @@ def shuffle_labels(
         groups: a label per item; items of a group belong together.
         count: how many shuffles.
         seed: of the draws.
+        texts: a number per item, the same for items with the same text, which are of one group
+            and one condition; None: all texts differ.
 
     Returns:
         Labels with at least two items of either kind; what has fewer is drawn again.
@@ -45,11 +53,12 @@ def shuffle_labels(
     mixed = [m for m in members if 0 < positive[m].sum() < len(m)]
     whole = [m for m in members if not 0 < positive[m].sum() < len(m)]
     sides = np.array([positive[m[0]] for m in whole])
+    copies = [_copies(m if texts is None else np.asarray(texts)[m]) for m in mixed]
     labels = np.tile(positive, (count, 1))
     for row in labels:
         for _ in range(TRIES):
-            for m in mixed:
-                row[m] = rng.permutation(positive[m])
+            for m, (firsts, text) in zip(mixed, copies, strict=True):
+                row[m] = rng.permutation(positive[m][firsts])[text]
             for m, side in zip(whole, rng.permutation(sides), strict=True):
                 row[m] = side
             if 2 <= row.sum() <= len(row) - 2:
@@ -60,6 +69,13 @@ def shuffle_labels(
                 "two items of either condition; the groups are too few or too uneven"
             )
     return labels
+
+
+def _copies(texts: Array) -> tuple[Array, Array]:
+    """The places of the different texts, as they come; and for each item which of them it is."""
+    _, firsts, numbers = np.unique(texts, return_index=True, return_inverse=True)
+    order = np.argsort(firsts)
+    return firsts[order], np.argsort(order)[numbers]
 
 
 class Centered:

@@ -78,8 +78,16 @@ def judge_reliability(found: Reliability | None) -> Finding:
     )
 
 
-def judge_calibration(found: Calibration | None) -> Finding:
-    """By how many selected units score above what chance gives anywhere."""
+def judge_calibration(found: Calibration | None, *, differs: bool = True) -> Finding:
+    """By how many selected units score above what chance gives anywhere.
+
+    Args:
+        found: from `calibration.permutation_test`; None: it was not done.
+        differs: whether any selected unit has a t other than 0; else no test is needed.
+    """
+    if not differs:
+        words = "No selected unit differs between the conditions: every t is 0."
+        return Finding("calibration", "bad", words)
     if found is None:
         return Finding("calibration", "open", "No permutation test was done.")
     whole, none = found.above == found.selected, found.above == 0

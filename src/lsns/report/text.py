@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,6 +44,7 @@ def summarize_localization(found: Localization) -> list[str]:
             f"{stimuli['name']}: {stimuli['positive']} positive, {stimuli['negative']} negative "
             f"({stimuli['source']})",
         ),
+        *_repeated(stimuli),
         _line(
             "protocol",
             f"{protocol['pooling']}, {'whole texts' if tokens is None else f'{tokens} tokens'}",
@@ -96,6 +97,12 @@ def _rows(columns: Sequence[Sequence[str]], width: int) -> list[str]:
 
 def _line(name: str, value: str) -> str:
     return f"{name:<9} {one_line(value)}"
+
+
+def _repeated(stimuli: Mapping[str, Any]) -> list[str]:
+    count = stimuli.get("repeated")
+    words = f"{count} texts repeat another one; p-values count them as if they did not"
+    return [_line("", words)] if count else []
 
 
 def _selection_words(selection: dict[str, object]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from lsns.errors import LsnsError
@@ -36,7 +37,8 @@ class Contrast:
         positive: texts of the condition that the units should answer to, at least 2.
         negative: texts of the other condition, at least 2.
         positive_groups: which items belong together (a matched pair, a run of an experiment), one
-            label per text, or None. Folds and permutations keep a group together.
+            label per text, or None. Folds and permutations keep a group together, and as one all
+            groups that share a text.
         negative_groups: the same for the negative texts.
         further: more conditions, on which nothing is localized: the units found by the two above
             are measured on them. Pairs of a name and at least 2 texts; a mapping does as well.
@@ -48,7 +50,8 @@ class Contrast:
         source: where the texts come from, in words.
 
     Raises:
-        LsnsError: fewer than 2 texts in a condition, an empty text, groups that do not fit, a
+        LsnsError: a name that is not one printable line, fewer than 2 texts in a condition, an
+            empty text, a text that is both positive and negative, groups that do not fit, a
             further condition without a name of its own.
     """
 
@@ -73,6 +76,8 @@ class Contrast:
         )
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
+            raise LsnsError(f"a contrast's name is one printable line; got {self.name!r}")
         for name in ("positive", "negative", "positive_groups", "negative_groups"):
             value = getattr(self, name)
             if isinstance(value, str):
@@ -86,6 +91,7 @@ class Contrast:
             ("negative", self.negative, self.negative_groups),
         ):
             _check_condition(self.name, condition, texts, groups)
+        _check_apart(self)
         self._settle_further()
         if self.max_tokens is not None and self.max_tokens < 1:
             raise LsnsError(f"max-tokens must be at least 1; got {self.max_tokens}")
@@ -93,10 +99,10 @@ class Contrast:
     def _settle_further(self) -> None:
         for field in ("further", "further_groups"):
             object.__setattr__(self, field, _by_name(self.name, field, getattr(self, field)))
+        _check_further_groups(self)
         labels = self.further_labels
         for name, texts in self.further:
             _check_condition(self.name, f"further {name}", texts, labels[name])
-        _check_further_groups(self)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -104,14 +110,38 @@ class Contrast:
         return self.positive + self.negative
 
     @property
-    def groups(self) -> tuple[str, ...]:
-        """One label per text of `texts`; texts without a group are groups of their own.
+    def given_groups(self) -> tuple[str, ...]:
+        """One label per text of `texts`, as given; texts without one are groups of their own.
 
         Their labels are `positive 0`, `positive 1`, ... and `negative 0`, ...
         """
         positive = self.positive_groups or tuple(f"positive {i}" for i in range(len(self.positive)))
         negative = self.negative_groups or tuple(f"negative {i}" for i in range(len(self.negative)))
         return positive + negative
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """One label per text of `texts`: `given_groups`, those that share a text joined to one.
+
+        A text that is there twice must not be on both sides of a split: it would be found again
+        whatever the units do.
+        """
+        return tuple(self._joined[label] for label in self.given_groups)
+
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """For each text of `texts` the place of the first one that is the same."""
+        places: dict[str, int] = {}
+        return tuple(places.setdefault(text, place) for place, text in enumerate(self.texts))
+
+    @property
+    def repeated(self) -> int:
+        """How many texts repeat an earlier one of their condition."""
+        return sum(first != place for place, first in enumerate(self.firsts))
+
+    @cached_property
+    def _joined(self) -> dict[str, str]:
+        return _join(self.given_groups, self.firsts)
 
     @property
     def further_texts(self) -> dict[str, tuple[str, ...]]:
@@ -121,7 +151,10 @@ class Contrast:
     @property
     def further_labels(self) -> dict[str, tuple[str, ...] | None]:
         """A label of `groups` per text of each further condition; None where it has no groups."""
-        labels = dict(self.further_groups)
+        labels = {
+            name: tuple(self._joined[label] for label in given)
+            for name, given in self.further_groups
+        }
         return {name: labels.get(name) for name, _ in self.further}
 
     @property
@@ -195,7 +228,7 @@ def _several(values: Any) -> tuple[Any, ...]:
 
 
 def _check_further_groups(contrast: Contrast) -> None:
-    known = set(contrast.groups)
+    known = set(contrast.given_groups)
     for name, labels in contrast.further_groups:
         if name not in contrast.further_texts:
             raise LsnsError(
@@ -207,6 +240,34 @@ def _check_further_groups(contrast: Contrast) -> None:
                 f"contrast {contrast.name!r}: group {strange!r} of a further {name} text is not "
                 "one of the contrast's groups; give that of the item it was made from"
             )
+
+
+def _check_apart(contrast: Contrast) -> None:
+    negative = set(contrast.negative)
+    both = next((text for text in contrast.positive if text in negative), None)
+    if both is not None:
+        raise LsnsError(
+            f"contrast {contrast.name!r}: the text {clip(both, 60)!r} is both positive and "
+            "negative; leave it out of one"
+        )
+
+
+def _join(labels: Sequence[str], firsts: Sequence[int]) -> dict[str, str]:
+    """For each label that of all groups that share a text with it, directly or by others.
+
+    It is the first of them in alphabetical order, so that the order of the texts does not matter.
+    """
+    joined = {label: label for label in labels}
+
+    def find(label: str) -> str:
+        while joined[label] != label:
+            joined[label] = label = joined[joined[label]]
+        return label
+
+    for label, first in zip(labels, firsts, strict=True):
+        one, other = find(label), find(labels[first])
+        joined[max(one, other)] = min(one, other)
+    return {label: find(label) for label in joined}
 
 
 def _check_condition(

@@ -146,7 +146,7 @@ def _check_further(contrast: Contrast, path: Path, name: str, rows: list[Row]) -
     if name in contrast.further_texts:
         raise LsnsError(f"{path}, line {rows[0].line}: {contrast.name} has {FURTHER}{name} already")
     _check_groups(path, rows)
-    known = {*contrast.groups, None}
+    known = {*contrast.given_groups, None}
     strange = next((row for row in rows if row.group not in known), None)
     if strange is not None:
         raise LsnsError(
