@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsns.errors import LsnsError
@@ -74,6 +74,7 @@ def test_groups_that_share_a_text_are_joined_over_others() -> None:
     assert more.further_labels == {"third": ("1", "4")}
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("1234567")), min_size=2, max_size=30

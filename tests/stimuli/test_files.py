@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from lsns.errors import LsnsError
 from lsns.stimuli.contrast import Contrast
-from lsns.stimuli.files import FORMATS, add_further, read_contrast, read_text
+from lsns.stimuli.files import FORMATS, add_further, read_contrast, read_table, read_text
 
 Record = tuple[str, str, str]
 RECORDS: list[Record] = [
@@ -224,7 +225,8 @@ def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
         ("e,positive,", "more fields than the header"),
         ('"e"f,positive', "not readable as a table"),
         ('"e,positive', "not readable as a table"),
-        (f"{'e' * 200_000},positive", "not readable as a table"),
+        (f"e,{'positive' * 50_000}", "condition 'positivepositive"),
+        ("e\0f,positive", "the text holds a NUL"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, row: str, words: str) -> None:
@@ -232,6 +234,7 @@ def test_a_bad_row_is_named(tmp_path: Path, row: str, words: str) -> None:
     message = refusal(lambda: read_contrast(path))
     assert f"{path}, line 6: " in message
     assert words in message
+    assert len(message) < 300
 
 
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
@@ -396,3 +399,141 @@ def test_files_that_cannot_be_added_are_refused(
     message = refusal(lambda: add_further(add_further(contrast, old), path))
     assert str(path) in message
     assert words in message
+
+
+# What is large, deep or damaged.
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_text_of_any_length_is_read_and_csv_is_left_as_it_was(
+    tmp_path: Path, ending: str
+) -> None:
+    long = "a long story " * 20_000
+    before = csv.field_size_limit(1000)
+    try:
+        found = read_contrast(
+            write(tmp_path / f"mine{ending}", [(long, "positive", "1"), *RECORDS])
+        )
+        assert csv.field_size_limit() == 1000
+        with pytest.raises(LsnsError):
+            read_contrast(csv_file(tmp_path, f'{HEADER}"open'))
+        assert csv.field_size_limit() == 1000
+    finally:
+        csv.field_size_limit(before)
+    assert found.positive[0] == long
+
+
+def test_a_header_of_any_length_and_width_is_named_in_short(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, f"{'x' * 200_000},{',y' * 200_000}\n" + "a,positive\n" * 50_000)
+    message = refusal(lambda: read_contrast(path))
+    assert "found xxxx" in message
+    assert len(message) < 400
+
+
+def test_many_columns_of_ones_own_cost_no_more_than_their_cells(tmp_path: Path) -> None:
+    wide = ",".join(map(str, range(100_000)))
+    path = csv_file(tmp_path, f"text,condition,{wide}\n" + GOOD * 5_000)
+    start = time.perf_counter()
+    assert len(read_contrast(path).positive) == 10_000
+    assert time.perf_counter() - start < 5
+
+
+DEEP = "[" * 200_000 + "]" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (DEEP, "nested too deeply"),
+        ('{"text": ' * 200_000, "nested too deeply"),
+        ('{"text": "a", "condition": "positive", "group": ' + DEEP + "}", "nested too deeply"),
+        ('{"text": "a", "condition": "positive", "group": ["1"]}', "group is neither"),
+        ('{"text": ' + "9" * 400 + ', "condition": "positive"}', "no text or no condition"),
+        ('{"text": ' + "9" * 5000 + ', "condition": "positive"}', "not JSON"),
+        ('{"text": 1e999, "condition": "positive"}', "no text or no condition"),
+        ('{"text": "\\ud800", "condition": "positive"}', "half a surrogate"),
+        ('{"text": "a", "condition": "\\ud800"}', "condition '\\ud800' is neither"),
+        ('{"text": "a\\u0000b", "condition": "positive"}', "the text holds a NUL"),
+        ("\0" * 200_000, "not JSON"),
+    ],
+)
+def test_json_that_is_deep_or_damaged_is_told_in_a_line(
+    tmp_path: Path, row: str, words: str
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(f'{{"text": "a", "condition": "positive"}}\n{row}\n')
+    start = time.perf_counter()
+    message = refusal(lambda: read_contrast(path))
+    assert time.perf_counter() - start < 2
+    assert f"{path}, line 2: " in message
+    assert words in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"mine{ending}"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert "more than 64 MiB" in refusal(lambda: read_contrast(path))
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl"])
+def test_a_file_of_too_many_lines_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(HEADER + "a,positive\n" * 500_001 if name == "mine.csv" else "\n" * 500_001)
+    assert "more than 500000 lines" in refusal(lambda: read_contrast(path))
+
+
+# Tables in memory.
+
+COLUMNS = {
+    name: [record[place] for record in RECORDS]
+    for place, name in enumerate(("text", "condition", "group"))
+}
+
+
+def frame(kind: str, columns: dict[str, list[Any]]) -> Any:
+    if kind == "mapping":
+        return columns
+    library = pytest.importorskip(kind)
+    return library.table(columns) if kind == "pyarrow" else library.DataFrame(columns)
+
+
+@pytest.mark.parametrize("kind", ["mapping", "pyarrow", "pandas", "polars"])
+def test_a_table_is_read_as_a_file_with_its_rows(tmp_path: Path, kind: str) -> None:
+    found = read_table(frame(kind, {"mine": [1, 2, 3, 4], **COLUMNS}), name="mine")
+    assert found.digest == read_contrast(write(tmp_path / "mine.csv", RECORDS)).digest
+    assert (found.name, found.source) == ("mine", "a table given in Python")
+    expect(read_table(frame(kind, COLUMNS)), RECORDS)
+    bare = {name: COLUMNS[name] for name in ("text", "condition")}
+    assert read_table(frame(kind, bare)).positive_groups is None
+    assert read_table(frame(kind, {**bare, "group": [None] * 4})).positive_groups is None
+    assert read_table(frame(kind, {**bare, "group": [1, 1, 2, 2]})).positive_groups == ("1", "2")
+
+
+class Foreign:
+    """A data frame of no library in particular, with marks of its own for what is missing."""
+
+    columns = ("condition", "text", "group")
+
+    def __getitem__(self, name: str) -> Any:
+        nan = float("nan")
+        return {**COLUMNS, "group": [nan, "1", "2", "2"]}[name]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({}, "the table needs columns text, condition"),
+        ({"text": ["a"]}, "the table needs columns text, condition"),
+        ({"text": 5, "condition": ["positive"]}, "column 'text' is no sequence"),
+        ({"text": ["a"], "condition": ["positive"] * 2}, "columns of different lengths"),
+        ({"text": [], "condition": []}, "the table holds no stimuli"),
+        ({"text": ["a", 7], "condition": ["positive"] * 2}, "the table, row 2: no text"),
+        ({"text": ["a"], "condition": ["neutral"]}, "the table, row 1: condition 'neutral'"),
+        (Foreign(), "the table, row 1: no group"),
+    ],
+)
+def test_a_table_that_is_no_contrast_is_refused(table: Any, words: str) -> None:
+    assert words in refusal(lambda: read_table(table))

@@ -92,7 +92,7 @@ def test_marks_and_line_ends_are_no_words(tmp_path: Path, change: Callable[[str]
         (f"5,M,{WORDS},S", "label 'L' in stim14"),
         (f"5,{WORDS.replace('C', ' ')},S", "11 words, expected 12"),
         (f"5,{',' * 11},S", "0 words, expected 12"),
-        (f"5,{WORDS.replace('C', 'C' * 200_000)},S", ""),
+        (f"5,{WORDS},{'X' * 200_000}", "label 'XXX"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, row: str, words: str) -> None:
@@ -100,6 +100,12 @@ def test_a_bad_row_is_named(tmp_path: Path, row: str, words: str) -> None:
     message = refusal(lambda: read_langloc(tmp_path))
     assert f"{path}, line 6: " in message
     assert words in message
+    assert len(message) < 300
+
+
+def test_a_word_of_any_length_is_a_word(tmp_path: Path) -> None:
+    langloc_file(tmp_path, GOOD + f"5,{WORDS.replace('C', 'C' * 200_000)},S\n")
+    assert len(read_langloc(tmp_path).positive[2]) > 200_000
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -186,13 +187,15 @@ def clip(text: str, length: int) -> str:
 def text_problem(text: object) -> str | None:
     """Why a text cannot be a stimulus; None if it can."""
     if not isinstance(text, str):
-        return f"is {text!r}, not a text"
+        return f"is {reprlib.repr(text)}, not a text"
     if not text.strip():
         return "is empty"
     # Half a surrogate pair, as JSON may escape it: no tokenizer takes it.
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "is not valid Unicode (half a surrogate pair)"
-    return None
+    return "holds a NUL character" if "\0" in text else None
 
 
 def name_problem(name: object) -> str | None:

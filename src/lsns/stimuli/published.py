@@ -7,16 +7,14 @@ a label, S for a sentence and N for a string of nonwords.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lsns.cache import atomic, prepare_folder
 from lsns.errors import LsnsError
-from lsns.stimuli.contrast import Contrast
-from lsns.stimuli.files import read_text
+from lsns.stimuli.contrast import Contrast, clip
+from lsns.stimuli.files import read_cells
 
 LANGLOC_URL = (
     "https://raw.githubusercontent.com/brain-score/language/"
@@ -116,26 +114,27 @@ def _download(url: str, digest: str) -> bytes:
 
 
 def _read_file(path: Path) -> list[tuple[str, str]]:
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    missing = [column for column in [*WORDS, LABEL] if column not in (reader.fieldnames or [])]
-    if missing:
+    header, rows = read_cells(path, strict=False)
+    places = {name: place for place, name in enumerate(header)}
+    missing = next((column for column in [*WORDS, LABEL] if column not in places), None)
+    if missing is not None:
         raise LsnsError(
-            f"{path} is not of the langloc format: no column {missing[0]}; expected the item's "
+            f"{path} is not of the langloc format: no column {missing}; expected the item's "
             "words in stim2 to stim13 and its label (S or N) in stim14"
         )
-    try:
-        return [_read_row(path, reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise LsnsError(
-            f"{path}, line {reader.reader.line_num}: not readable as a table ({error})"
-        ) from None
+    return [_read_row(path, line, row, places) for line, row in rows]
 
 
-def _read_row(path: Path, line: int, row: Mapping[str, str | None]) -> tuple[str, str]:
-    label = (row[LABEL] or "").strip()
-    words = [(row[column] or "").strip().lower() for column in WORDS]
+def _read_row(
+    path: Path, line: int, row: Sequence[str], places: Mapping[str, int]
+) -> tuple[str, str]:
+    label, *words = (
+        row[places[column]].strip() if places[column] < len(row) else ""
+        for column in [LABEL, *WORDS]
+    )
     if label not in CONDITIONS:
-        raise LsnsError(f"{path}, line {line}: label {label!r} in stim14 is neither S nor N")
+        shown = clip(label, 60)
+        raise LsnsError(f"{path}, line {line}: label {shown!r} in stim14 is neither S nor N")
     if not all(words):
         raise LsnsError(f"{path}, line {line}: {sum(map(bool, words))} words, expected 12")
-    return CONDITIONS[label], " ".join(words)
+    return CONDITIONS[label], " ".join(words).lower()
