@@ -729,3 +729,49 @@ def test_a_name_from_python_stays_in_the_folder(tiny_model, contrast, tmp_path):
     assert mask.parent == tmp_path / "in" / "masks"
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     assert lsns.UnitMask.load(mask).count == found.mask.count
+
+
+def test_what_was_found_is_taken_for_its_mask(tiny_model, contrast, tmp_path):
+    found = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    with lsns.lesion(tiny_model, found) as attached:
+        tiny_model.generate("a", max_new_tokens=2)
+    assert attached.mask is found.mask
+    drawn = lsns.control_mask(found, seed=1)
+    assert drawn.digest == lsns.control_mask(found.mask, seed=1).digest
+    pairs = lsns.compare({"found": found, "drawn": drawn}).pairs
+    assert (pairs[0].units_first, pairs[0].shared) == (found.mask.count, 0)
+
+
+def test_what_is_no_mask_no_contrast_and_no_localization_is_told_in_a_line(
+    tiny_model, contrast, tmp_path
+):
+    array = np.ones((3, 16), dtype=bool)
+    found = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    calls = [
+        (lambda: lsns.lesion(tiny_model, array).__enter__(), "a mask is an lsns.UnitMask"),
+        (lambda: lsns.control_mask(array), "found ndarray; use lsns.UnitMask(array)"),
+        (lambda: lsns.control_mask("language@1"), "found str"),
+        (lambda: lsns.compare([found.mask, found.mask]), "compare takes a mapping"),
+        (lambda: lsns.compare({"a": found, "b": array}), "a mask is an lsns.UnitMask"),
+        (lambda: lsns.audit(found.mask), "audit examines what lsns.localize found"),
+        *((lambda given=given: lsns.localize(tiny_model, given), "a contrast is an lsns.Contrast")
+          for given in (None, list(contrast.texts), 7, array)),
+    ]  # fmt: skip
+    for call, words in calls:
+        with pytest.raises(lsns.LsnsError) as caught:
+            call()
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_table_is_a_contrast(tiny_model, contrast, tmp_path):
+    table = {
+        "text": contrast.texts,
+        "condition": ["positive"] * len(contrast.positive) + ["negative"] * len(contrast.negative),
+    }
+    found = lsns.localize(tiny_model, table, percentage=10, cache_dir=tmp_path)
+    same = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
+    assert found.mask.digest == same.mask.digest
+    assert found.manifest["stimuli"]["name"] == "table"
+    named = lsns.load_contrast(table, network="theory-of-mind")
+    assert (named.name, named.pooling, named.max_tokens) == ("theory-of-mind", "mean", None)

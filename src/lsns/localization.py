@@ -143,7 +143,7 @@ class Localization:
 
 def localize(
     model: BaseModel | ModelRequest | str,
-    contrast: Contrast | str | Path,
+    contrast: Contrast | str | Path | Any,
     *,
     method: str = "ttest",
     percentage: float | None = None,

@@ -19,6 +19,21 @@ from lsns.terminal import one_line
 Array = np.ndarray[Any, Any]
 
 
+def as_mask(given: Any) -> UnitMask:
+    """The mask that was given, or that of what was found: a `Localization` has one.
+
+    Raises:
+        LsnsError: neither.
+    """
+    mask = given if isinstance(given, UnitMask) else getattr(given, "mask", None)
+    if not isinstance(mask, UnitMask):
+        raise LsnsError(
+            "a mask is an lsns.UnitMask, or what lsns.localize found; found "
+            f"{type(given).__name__}; use lsns.UnitMask(array) or lsns.UnitMask.load(path)"
+        )
+    return mask
+
+
 @dataclass(frozen=True, eq=False)
 class UnitMask:
     """Selected units of a model.

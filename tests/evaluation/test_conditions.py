@@ -128,3 +128,37 @@ def test_no_mask_and_an_empty_one():
         make_targets([], never)
     with pytest.raises(LsnsError, match="selects no unit"):
         make_targets([UnitMask(np.zeros((3, 16), dtype=bool))], never)
+
+
+def test_masks_have_the_names_that_they_are_given(found, tmp_path):
+    path = a_mask().save(tmp_path / "mine.npy")
+    targets = make_targets({"a/../b": a_mask(), "ours": found, "file": str(path)}, never)
+    assert [target.label for target in targets] == ["a/../b", "ours", "file"]
+    assert targets[1].found is found
+    assert targets[1].kinds == make_targets([found], never)[0].kinds
+    split = make_targets({"ours": found}, never, split_outliers=True)
+    assert split[0].label == "ours"
+
+
+def test_one_mask_needs_no_list(found):
+    for one in (found, a_mask(), make_targets([found], never)[0]):
+        assert [t.label for t in make_targets(one, never)] == [
+            t.label for t in make_targets([one], never)
+        ]
+    with pytest.raises(LsnsError, match="no mask 'neither'"):
+        make_targets("neither", never)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a\nb", "\x1b[2J", 7, "language@1", "mine rest", "rest", "a outliers", "a#b"]
+)
+def test_a_name_that_could_be_taken_for_something_else_is_refused(name):
+    with pytest.raises(LsnsError, match="mask") as caught:
+        make_targets({name: a_mask()}, never)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("masks", [None, 7, [None], [np.ones((3, 16), dtype=bool)], [[a_mask()]]])
+def test_what_is_no_mask_is_told_in_a_line(masks):
+    with pytest.raises(LsnsError, match=r"a mask is an lsns\.UnitMask, or what lsns\.localize"):
+        make_targets(masks, never)

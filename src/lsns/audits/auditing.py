@@ -187,6 +187,11 @@ def audit(
     Raises:
         LsnsError: options that cannot be used, another model, or a study that cannot be read.
     """
+    if not isinstance(found, Localization):
+        raise LsnsError(
+            f"audit examines what lsns.localize found; found {type(found).__name__}, which does "
+            "not say how the units answered"
+        )
     chosen = options or AuditOptions()
     _check_model(found, model)
     evidence = find_evidence(read_summary(study), found.mask.digest) if study is not None else []

@@ -73,7 +73,7 @@ def permutation_test(
     permutations: int = PERMUTATIONS,
     alpha: float = ALPHA,
     seed: int = 0,
-    texts: Sequence[int] | None = None,
+    texts: Array | None = None,
     barred: Bool[Array, "n_layers hidden_size"] | None = None,
 ) -> Calibration:
     """Permute labels, and compare the scores with the largest of each shuffle.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsns.audits.agreement import compare_masks
 from lsns.errors import LsnsError
-from lsns.mask import UnitMask
+from lsns.mask import UnitMask, as_mask
 from lsns.overlap import overlap
 from lsns.terminal import align_columns, first_lines, one_line
+
+if TYPE_CHECKING:
+    from lsns.localization import Localization
 
 
 @dataclass(frozen=True)
@@ -85,16 +88,23 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(masks: Mapping[str, UnitMask]) -> Comparison:
+def compare(masks: Mapping[str, UnitMask | Localization]) -> Comparison:
     """The overlap of every pair of masks of models of one shape.
 
     Args:
-        masks: by name, at least two, each with at least one unit; across networks, methods,
-            percentages, seeds or checkpoints.
+        masks: by name, at least two, each with at least one unit, or what `localize` found; across
+            networks, methods, percentages, seeds or checkpoints.
 
     Raises:
-        LsnsError: fewer than two masks, an empty one, or masks of different shapes.
+        LsnsError: not a mapping from names to masks, fewer than two masks, an empty one, or masks
+            of different shapes.
     """
+    if not isinstance(masks, Mapping):
+        raise LsnsError(
+            f"compare takes a mapping from names to masks, such as {{'a': mask, 'b': other}}; "
+            f"found {type(masks).__name__}"
+        )
+    masks = {str(name): as_mask(mask) for name, mask in masks.items()}
     if len(masks) < 2:
         raise LsnsError(f"{len(masks)} mask to compare; give at least two different ones")
     for name, mask in masks.items():

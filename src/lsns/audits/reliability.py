@@ -131,10 +131,10 @@ class Items:
         """The first item of every text: what is the same twice counts once."""
         if self.texts is None:
             return self
-        firsts = np.sort(np.unique(self.texts, return_index=True)[1])
+        firsts: list[int] = np.sort(np.unique(self.texts, return_index=True)[1]).tolist()
         if len(firsts) == len(self.texts):
             return self
-        groups = [self.groups[i] for i in firsts.tolist()]
+        groups = [self.groups[i] for i in firsts]
         return Items(self.rows[firsts], self.positive[firsts], groups, self.folds[firsts])
 
 

@@ -29,7 +29,7 @@ def shuffle_labels(
     count: int,
     *,
     seed: int,
-    texts: Sequence[int] | None = None,
+    texts: Array | None = None,
 ) -> Bool[Array, "count n_items"]:
     """Labels (True: positive) under `count` random shuffles.
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.errors import LsnsError
 from lsns.lesions.controls import Control, TooFewUnitsError, control_mask
-from lsns.mask import UnitMask
+from lsns.mask import UnitMask, as_mask
 from lsns.plugins import names_code
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ MODES = ("zero", "mean")
 # published controls have 42, 43, 44.
 FIRST_SEED = 42
 MOST_SEEDS = 10_000
+_LABEL = re.compile(r"[@#]|( |^)(outliers|rest)$")
 _SPEC = re.compile(r"(?P<network>[a-z-]+)@(?P<percentage>[0-9.]+)(?::(?P<method>.+))?")
 
 
@@ -84,6 +85,10 @@ class Target:
         selection = self.mask.manifest.get("selection") or {}
         asked = selection.get("percentage")
         return float(asked) if asked is not None else 100 * self.mask.count / self.mask.units.size
+
+
+Mask: TypeAlias = "Localization | UnitMask | Target | str | Path"
+Masks: TypeAlias = "Mask | Iterable[Mask] | Mapping[str, Mask]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +173,7 @@ def parse_spec(text: str) -> MaskSpec | Path:
 
 
 def make_targets(
-    masks: Iterable[Localization | UnitMask | Target | str | Path],
+    masks: Masks,
     find: Callable[[MaskSpec], Localization],
     *,
     split_outliers: bool = False,
@@ -177,17 +182,18 @@ def make_targets(
 
     Args:
         masks: from `localize`, masks, files, what `parse_spec` reads, or targets, which are not
-            split again.
+            split again; one, several, or a mapping from names of one's own to them.
         find: how a network's units are found.
         split_outliers: behind each mask with outlier units, these alone, and the rest of it.
 
     Raises:
-        LsnsError: no mask, or one that cannot be read or selects nothing.
+        LsnsError: no mask, one that cannot be read or selects nothing, or a name that is none.
     """
     targets: dict[str, Target] = {}
     made: set[str] = set()
-    for given in masks:
+    for name, given in _named(masks):
         target = given if isinstance(given, Target) else _make_target(given, find)
+        target = target if name is None else replace(target, label=name)
         if target.mask.count == 0:
             raise LsnsError(f"mask {target.label} selects no unit; there is nothing to lesion")
         known = targets.get(target.label)
@@ -307,6 +313,32 @@ def _lowest(scores: Array, count: int) -> Bool[Array, " n"]:
     return units
 
 
+def _named(masks: Masks) -> Iterator[tuple[str | None, Mask]]:
+    """Each mask, with the name that it was given, if any."""
+    if isinstance(masks, Mapping):
+        yield from ((_check_name(name), mask) for name, mask in masks.items())
+    elif isinstance(masks, (str, Path, Target)) or not isinstance(masks, Iterable):
+        yield None, masks
+    else:
+        yield from ((None, mask) for mask in masks)
+
+
+def _check_name(name: object) -> str:
+    """The name, if it is one; labels that are made here say what a mask is, so it is none of them.
+
+    Raises:
+        LsnsError: it is not one printable line, or reads like a label.
+    """
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise LsnsError(f"a mask's name is one printable line; got {name!r}")
+    if _LABEL.search(name):
+        raise LsnsError(
+            f"a mask cannot be called {name!r}: names with @ or #, or that end in outliers or "
+            "rest, are those of masks that lsns makes; choose another"
+        )
+    return name
+
+
 def _make_target(
     given: Localization | UnitMask | str | Path, find: Callable[[MaskSpec], Localization]
 ) -> Target:
@@ -317,6 +349,7 @@ def _make_target(
         if isinstance(spec, Path):
             return _of_file(spec)
         given = find(spec)
+    as_mask(given)
     selection, network = given.manifest["selection"], given.manifest["stimuli"]["name"]
     share, number = selection["percentage"], selection["num_units"]
     amount = f"{share:g}" if share is not None else f"{number} units" if number else "default"

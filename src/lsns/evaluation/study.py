@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ from lsns.evaluation.benchmarks import Benchmark, parse_benchmarks
 from lsns.evaluation.cells import CellStore, with_condition
 from lsns.evaluation.conditions import (
     Condition,
+    Masks,
     MaskSpec,
     Target,
     check_options,
@@ -34,7 +35,6 @@ from lsns.evaluation.statistics import RESAMPLES, check_resamples
 from lsns.evaluation.summary import dissociate, measure_outcome, summarize
 from lsns.evaluation.tables import describe_study, summary_lines
 from lsns.localization import Localization, localize
-from lsns.mask import UnitMask
 from lsns.models.factory import ModelRequest, SharedRequest
 from lsns.plugins import permit
 from lsns.terminal import Progress, first_lines, one_line
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from lsns.models.base import BaseModel
 
 logger = logging.getLogger(__name__)
-Mask = Localization | UnitMask | Target | str | Path
 PACKAGES = ("lsns", "numpy", "torch", "transformers", "tokenizers", "pyarrow")
 # What the summary says of its rows in front of them: the model, and where a mask comes from.
 ABOUT = (
@@ -138,7 +137,7 @@ class Study:
 
 def evaluate(
     model: BaseModel | ModelRequest | str,
-    masks: Mask | Iterable[Mask],
+    masks: Masks,
     benchmarks: str | Sequence[str] = ("minimal-pairs",),
     *,
     controls: str | Sequence[str] | None = None,
@@ -164,6 +163,7 @@ def evaluate(
         model: from `load_model`, or a name for it.
         masks: each from `localize`, a mask, a mask's file, or `network@percentage` such as
             `language@1` or `language@0.5:nmd`; or from `conditions.make_targets`, used as it is.
+            A mapping from names of one's own, which tables and figures show, does as well.
         benchmarks: `minimal-pairs`, `minimal-pairs:PATH`, `blimp` (from the hub), `blimp:FOLDER`,
             `syntaxgym:FOLDER`, `perplexity`, `perplexity:FILE` or `lm-eval:TASK`; `other=` in
             front puts one on the other side of the double dissociation.
@@ -200,7 +200,7 @@ def evaluate(
     permit([code for benchmark in chosen for code in benchmark.code], allowed=allow_code)
     subject = _Subject(model)
     targets = make_targets(
-        _several(masks),
+        masks,
         lambda spec: _find(subject, spec, cache_dir, allow_code, progress),
         split_outliers=split_outliers,
     )
@@ -244,9 +244,9 @@ def evaluate(
     return study
 
 
-def _several(given: Any) -> Any:
+def _several(given: str | Sequence[str]) -> Sequence[str]:
     """What was given, in a list if it is one alone."""
-    return [given] if isinstance(given, Mask) else given
+    return [given] if isinstance(given, str) else given
 
 
 class _Subject:

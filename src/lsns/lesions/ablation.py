@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from jaxtyping import Float
 
 from lsns.cache import digest_of
 from lsns.errors import LsnsError
-from lsns.mask import UnitMask
+from lsns.mask import UnitMask, as_mask
 from lsns.models.base import BaseModel
 from lsns.models.blocks import hidden_states, with_hidden_states
+
+if TYPE_CHECKING:
+    from lsns.localization import Localization
 
 Array = np.ndarray[Any, Any]
 Mode = Literal["zero", "mean"]
@@ -39,7 +42,7 @@ class Lesion:
 @contextmanager
 def lesion(
     model: BaseModel,
-    mask: UnitMask,
+    mask: UnitMask | Localization,
     mode: Mode = "zero",
     *,
     means: Float[Array, "n_layers hidden_size"] | None = None,
@@ -52,7 +55,7 @@ def lesion(
 
     Args:
         model: from `load_model`.
-        mask: of the model's shape, at least one unit.
+        mask: of the model's shape, at least one unit; or what `localize` found.
         mode: `zero` (as published), or `mean`: the mean activation, which keeps a unit's usual
             contribution and takes away only its variation.
         means: for mode `mean`, the values, e.g. `Localization.means`.
@@ -65,6 +68,7 @@ def lesion(
             the end, a block with selected units never ran: an intact model would be reported as
             lesioned.
     """
+    mask = as_mask(mask)
     values = _values(model, mask, mode, means)
     attached = Lesion(mask, mode)
     name = digest_of({"mask": mask.digest, "mode": mode, "values": _digest_of_values(values)})

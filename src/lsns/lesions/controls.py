@@ -5,14 +5,17 @@ Pure arrays and a local generator: the same seed gives the same mask.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.analysis.selection import random_state
 from lsns.errors import LsnsError
-from lsns.mask import UnitMask
+from lsns.mask import UnitMask, as_mask
+
+if TYPE_CHECKING:
+    from lsns.localization import Localization
 
 Array = np.ndarray[Any, Any]
 Control = Literal["uniform", "layer", "magnitude", "outliers"]
@@ -28,7 +31,7 @@ class TooFewUnitsError(LsnsError):
 
 
 def control_mask(
-    mask: UnitMask,
+    mask: UnitMask | Localization,
     kind: Control = "uniform",
     *,
     seed: int = 42,
@@ -39,7 +42,7 @@ def control_mask(
     """A random mask of `mask.count` units, none of which is in `mask`.
 
     Args:
-        mask: the mask to be controlled for.
+        mask: the mask to be controlled for, or what `localize` found.
         kind: `uniform` over all other units (as published: the very draw of the published
             script); `layer`: as many in every layer as the mask has there; `magnitude`: in every
             layer, for each unit of the mask one of about the same mean |activation|; `outliers`:
@@ -61,6 +64,7 @@ def control_mask(
         LsnsError: no magnitudes or no outliers where they are needed, or arrays of another shape.
         TooFewUnitsError: too few units outside the mask.
     """
+    mask = as_mask(mask)
     if kind not in get_args(Control):
         raise LsnsError(f"no control {kind!r}; use one of {', '.join(get_args(Control))}")
     _check_arrays(kind, mask, magnitudes=magnitudes, barred=barred, outliers=outliers)
