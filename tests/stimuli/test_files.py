@@ -479,9 +479,10 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path, ending: str) -
 
 
 @pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl"])
-def test_a_file_of_too_many_lines_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("line", ["a,positive\n", "\n"])
+def test_a_file_of_too_many_lines_is_refused(tmp_path: Path, name: str, line: str) -> None:
     path = tmp_path / name
-    path.write_text(HEADER + "a,positive\n" * 500_001 if name == "mine.csv" else "\n" * 500_001)
+    path.write_text((HEADER + line * 500_001) if name == "mine.csv" else "\n" * 500_001)
     assert "more than 500000 lines" in refusal(lambda: read_contrast(path))
 
 

@@ -153,13 +153,13 @@ def read_cells(
     try:
         with _long_fields():
             header = next(reader, [])
-            rows = [(reader.line_num, row) for row in islice(reader, MOST_LINES + 1) if row]
+            rows = [(reader.line_num, row) for row in islice(reader, MOST_LINES + 1)]
     except csv.Error as error:
         raise LsnsError(
             f"{path}, line {reader.line_num}: not readable as a table ({error})"
         ) from None
     _check_size(path, len(rows))
-    return header, rows
+    return header, [(line, row) for line, row in rows if row]
 
 
 @contextmanager
