@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lsns.errors import LsnsError
+from lsns.json_text import json_value
 from lsns.stimuli.contrast import ByName, Contrast, Pooling, clip, name_problem, text_problem
 
 FORMATS = (".csv", ".tsv", ".jsonl")
@@ -317,12 +317,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
         _check_size(path, number)
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise LsnsError(f"{path}, line {number}: not JSON ({error})") from None
-        except RecursionError:
-            raise LsnsError(f"{path}, line {number}: JSON that is nested too deeply") from None
+        record = json_value(line, f"{path}, line {number}")
         if not isinstance(record, dict):
             raise LsnsError(f"{path}, line {number}: expected an object with {FORMAT_HELP}")
         yield _row(path, number, record)
