@@ -353,6 +353,44 @@ def test_a_replaced_file_of_the_same_size_and_time_is_noticed(file: Path) -> Non
     assert remembered_sha256(file) == hashlib.sha256(b"mone").hexdigest()
 
 
+@pytest.mark.usefixtures("own_user_folder")
+@pytest.mark.parametrize("place", [0, 0.37, 0.999999])
+def test_a_flipped_byte_is_noticed_and_said_though_size_and_time_are_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: float
+) -> None:
+    file, content = tmp_path / "large", bytearray(os.urandom(3_000_000))
+    file.write_bytes(content)
+    before = file.stat()
+    remembered_sha256(file)
+    content[int(place * len(content))] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for _ in range(2):
+        assert remembered_sha256(file) == hashlib.sha256(content).hexdigest()
+    assert caplog.text.count("may be damaged") == 1
+
+
+def test_rot_that_no_time_tells_of(tmp_path: Path, own_user_folder: Path) -> None:
+    """In one of the blocks that are read each time, or found by reading all."""
+    file, content = tmp_path / "large", bytearray(3_000_000)
+    file.write_bytes(content)
+    os.utime(file, ns=(10**18, 10**18))
+    sound = remembered_sha256(file)
+    (memo,) = (own_user_folder / "digests").iterdir()
+    for place in (20_000, 1):
+        before = file.stat()
+        content[place] ^= 1
+        file.write_bytes(content)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        # As if the disk alone had changed: no system call sets this time back.
+        memo.write_text(
+            memo.read_text().replace(f"{before.st_ctime_ns}", f"{file.stat().st_ctime_ns}")
+        )
+        read = remembered_sha256(file)
+        assert (read == sound) == (place == 20_000)
+    assert cache.reread_sha256(file) == (hashlib.sha256(content).hexdigest(), sound)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"stamp": []}'])
 def test_a_damaged_memory_is_no_memory(file: Path, own_user_folder: Path, content: str) -> None:
     remembered_sha256(file)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, ttest_ind
 
 import lsns
+from lsns import activations
 from lsns.analysis import METHODS
 from lsns.localization import file_names, units_path
 from lsns.measurement import fold_of_items, measure
@@ -204,7 +205,7 @@ def test_another_selection_needs_no_forward_pass(
     tiny_model, contrast, tmp_path, monkeypatch, method, where
 ):
     lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
-    monkeypatch.setattr(tiny_model, "forward", lambda *_: pytest.fail("the model ran"))
+    monkeypatch.setattr("lsns.activations._run_batch", lambda *_: pytest.fail("the model ran"))
     found = lsns.localize(
         tiny_model,
         contrast,
@@ -231,8 +232,9 @@ def test_what_changes_the_activations_is_computed_again(
 ):
     lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
     runs: list[int] = []
-    forward = tiny_model.forward
-    monkeypatch.setattr(tiny_model, "forward", lambda *a: (runs.append(1), forward(*a)))
+    run = activations._run_batch
+    counted = lambda *a: (runs.append(1), run(*a))[1]  # noqa: E731
+    monkeypatch.setattr(activations, "_run_batch", counted)
     change = dict(change)
     other = replace(contrast, **change.pop("contrast", {}))
     lsns.localize(tiny_model, other, percentage=10, cache_dir=tmp_path, **change)
@@ -287,7 +289,7 @@ def test_moments_are_mended_from_the_activations_without_the_model(
 ):
     first = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
     (first.measurement.store.folder / "moments.npz").unlink()
-    monkeypatch.setattr(tiny_model, "forward", lambda *_: pytest.fail("the model ran"))
+    monkeypatch.setattr("lsns.activations._run_batch", lambda *_: pytest.fail("the model ran"))
     again = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
     assert again.scores.tobytes() == first.scores.tobytes()
 
@@ -295,15 +297,15 @@ def test_moments_are_mended_from_the_activations_without_the_model(
 def test_an_interrupted_run_goes_on(tiny_model, contrast, tmp_path, monkeypatch):
     expected = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "whole")
     monkeypatch.setattr("lsns.activations.plan_chunks", chunks_of_ten)
-    forward, calls = tiny_model.forward, []
+    run, calls = activations._run_batch, []
 
     def interrupt(*arguments):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return forward(*arguments)
+        return run(*arguments)
 
-    monkeypatch.setattr(tiny_model, "forward", interrupt)
+    monkeypatch.setattr(activations, "_run_batch", interrupt)
     with pytest.raises(KeyboardInterrupt, match="20 of 40 texts are kept"):
         lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "cut")
     assert not any(module._forward_hooks for module in tiny_model.model.modules())
@@ -326,7 +328,7 @@ def test_above_the_limit_only_the_moments_are_kept(tiny_model, contrast, tmp_pat
     found = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "b")
     assert found.measurement.activations() is None
     assert found.scores.tobytes() == whole.scores.tobytes()
-    monkeypatch.setattr(tiny_model, "forward", lambda *_: pytest.fail("the model ran"))
+    monkeypatch.setattr("lsns.activations._run_batch", lambda *_: pytest.fail("the model ran"))
     lsns.localize(tiny_model, contrast, percentage=20, cache_dir=tmp_path / "b")
 
 

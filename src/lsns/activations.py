@@ -21,6 +21,7 @@ from lsns.chunks import Chunk, fitting, map_chunks, plan_chunks
 from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
 from lsns.models.blocks import hidden_states
+from lsns.models.factory import check_model
 from lsns.stimuli.contrast import parse_pooling
 
 Array = np.ndarray[Any, Any]
@@ -52,6 +53,7 @@ def extract(
     Raises:
         LsnsError: a text without tokens, or an activation that is not finite.
     """
+    check_model(model)
     tokens = tokenize(model.tokenizer, texts, max_tokens=max_tokens)
     rows = np.empty((len(texts), *model.shape), dtype=np.float32)
     done = np.zeros(len(texts), dtype=np.uint8)

@@ -15,7 +15,9 @@ import json
 import logging
 import math
 import os
+import re
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -40,6 +42,9 @@ LONGEST_PART, LONGEST_STEM = 80, 235
 SPECIAL = '/\\:*?"<>|=~'
 # A cell that begins so is a formula to a spreadsheet.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What is read of a large file each time, to notice that it was changed.
+SAMPLE_BLOCKS, SAMPLE_BYTES = 64, 4096
+TICK_SECONDS = 0.02
 
 
 class DamagedFileError(Exception):
@@ -178,17 +183,72 @@ def sha256_file(path: Path) -> str:
 
 
 def remembered_sha256(path: Path) -> str:
-    """SHA-256 of a large file, computed once per (path, size, time of change)."""
+    """SHA-256 of a large file, read whole only if it may have changed since it was read.
+
+    It may have if its size, a time of change (of the content, or of anything, which cannot be set
+    back), its inode or one of 64 blocks spread over it differs. Content that changed while size
+    and time of change stayed is said: the file may be damaged.
+    """
+    known = read_json(_memo(path))
+    if known.get("stamp") == _stamp(path) and _is_digest(known.get("sha256")):
+        return str(known["sha256"])
+    digest, expected = reread_sha256(path)
+    if expected not in (None, digest):
+        logger.warning(
+            "%s has other content than before, though its size and time of change are the same: "
+            "it may be damaged; copy it again from where it came",
+            path,
+        )
+    return digest
+
+
+def reread_sha256(path: Path) -> tuple[str, str | None]:
+    """SHA-256 of a file by reading all of it, and the one that it should have, if that is known.
+
+    It should have what it had when it was first read with this size and time of change.
+    """
+    # What is written within one tick of the clock that stamps files would have the same stamp.
+    if 0 <= time.time() - path.stat().st_ctime < TICK_SECONDS:
+        time.sleep(TICK_SECONDS)
+    known, stamp, digest = read_json(_memo(path)), _stamp(path), sha256_file(path)
+    before = known.get("stamp")
+    same = isinstance(before, dict) and all(before.get(n) == stamp[n] for n in ("size", "mtime"))
+    expected = known.get("expected") if same and _is_digest(known.get("expected")) else None
+    # Only a memory: without it the file is hashed again.
+    with suppress(LsnsError):
+        write_json(_memo(path), {"stamp": stamp, "sha256": digest, "expected": expected or digest})
+    return digest, expected
+
+
+def _memo(path: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+    return user_folder() / "digests" / f"{name}.json"
+
+
+def _stamp(path: Path) -> dict[str, Any]:
+    """What would tell that a file was changed, without reading all of it."""
     status = path.stat()
-    stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
-    memo = user_folder() / "digests" / f"{hashlib.sha256(str(stamp[0]).encode()).hexdigest()}.json"
-    known = read_json(memo)
-    if known.get("stamp") != stamp:
-        known = {"stamp": stamp, "sha256": sha256_file(path)}
-        # Only a memory: without it the file is hashed again.
-        with suppress(LsnsError):
-            write_json(memo, known)
-    return str(known["sha256"])
+    return {
+        "size": status.st_size,
+        "mtime": status.st_mtime_ns,
+        "ctime": status.st_ctime_ns,
+        "inode": status.st_ino,
+        "sample": _sample(path, status.st_size),
+    }
+
+
+def _sample(path: Path, size: int) -> str:
+    """SHA-256 of blocks spread over a file, the first and the last among them."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        for index in range(SAMPLE_BLOCKS):
+            file.seek(max(size - SAMPLE_BYTES, 0) * index // (SAMPLE_BLOCKS - 1))
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
@@ -387,7 +447,7 @@ class ActivationStore:
     def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
         self.key = digest_of(description)
         self.folder = folder / "activations" / self.key[:32]
-        self._description = dict(description)
+        self.description = dict(description)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -438,7 +498,7 @@ class ActivationStore:
             }
         except OSError as error:
             raise LsnsError(f"{self.folder} could not be read ({reason_of(error)})") from None
-        content = {"key": self.key, "of": self._description, "sha256": digests, **details}
+        content = {"key": self.key, "of": self.description, "sha256": digests, **details}
         # Of the manifest itself: one that was changed by hand is not believed, whatever it says.
         write_json(self.folder / "manifest.json", {**content, "digest": digest_of(content)})
 

@@ -566,6 +566,24 @@ def compare(
         _say_written(output)
 
 
+@app.command
+def verify(model: str, /, *, revision: str | None = None) -> None:
+    """Read all files of a model, and say of each whether it is damaged.
+
+    Parameters
+    ----------
+    model
+        smollm2-135m (bundled; made again if it is damaged), a hub id of which the files are on this
+        machine, a local folder, or a .gguf file.
+    revision
+        Branch, tag or commit of a hub model.
+    """
+    from lsns.models.verification import verify_model
+
+    for file in verify_model(model, revision=revision):
+        print(file, flush=True)
+
+
 @app.command(name="config")
 def print_config() -> None:
     """Print a configuration file with every key, its default and its meaning."""

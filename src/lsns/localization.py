@@ -29,7 +29,7 @@ from lsns.cache import (
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask
 from lsns.measurement import UNSET, Measurement, measure
-from lsns.models.factory import ModelRequest
+from lsns.models.factory import ModelRequest, check_model
 from lsns.moments import adjust_p_values, welch
 from lsns.plugins import ANALYZERS, installed, load_attribute, names_code
 from lsns.stimuli.contrast import Contrast
@@ -190,6 +190,7 @@ def localize(
     Raises:
         LsnsError: options, model or stimuli that cannot be used.
     """
+    check_model(model, by_name=True)
     options = {
         "percentage": percentage,
         "num_units": num_units,

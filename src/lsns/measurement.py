@@ -16,6 +16,7 @@ from lsns.analysis import BaseAnalyzer, MomentsAnalyzer
 from lsns.cache import ActivationStore, DamagedFileError, prepare_folder, results_folder
 from lsns.errors import LsnsError
 from lsns.models.factory import ModelRequest
+from lsns.models.identity import fingerprint, is_same
 from lsns.moments import Moments, merge_all
 from lsns.stimuli.contrast import Contrast, parse_pooling
 from lsns.terminal import one_line
@@ -31,7 +32,7 @@ Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 
 # Raised when extraction changes what it computes.
-EXTRACTION = 3
+EXTRACTION = 4
 SITE = "block output"
 N_FOLDS = 10
 BLOCK_ITEMS = 64
@@ -142,13 +143,14 @@ def measure(
     protocol = _protocol(contrast, pooling, max_tokens)
     _check_at_least_one("batch-size", batch_size)
     folder = prepare_folder(results_folder(cache_dir))
-    if not overwrite:
+    if isinstance(model, ModelRequest) and not overwrite:
         found = cached(model, contrast, pooling=pooling, max_tokens=max_tokens, cache_dir=folder)
         if found is not None:
             return found
     loaded = model.load() if isinstance(model, ModelRequest) else model
     if isinstance(analyzer, MomentsAnalyzer):
         analyzer.count(loaded.shape)
+    # Once: a model in memory runs for it.
     store = ActivationStore(folder, _describe(loaded, contrast, protocol) or {})
     with store.lock(f"{contrast.name} in {loaded.name}"):
         if overwrite:
@@ -206,6 +208,11 @@ def further_activations(
         if model is None:
             return None
         loaded = model.load() if isinstance(model, ModelRequest) else model
+        if not is_same(fingerprint(loaded) or {}, of):
+            raise LsnsError(
+                f"model {model.name!r} does not compute what was measured: it was changed, or "
+                "is another; give the one that was localized"
+            )
         joined = [text for condition in texts.values() for text in condition]
         _fill_further(store, loaded, joined, of["protocol"], batch_size, progress)
     rows = _read_rows(store)
@@ -253,28 +260,16 @@ def _protocol(contrast: Contrast, pooling: str | None, max_tokens: int | None) -
 def _describe(
     model: BaseModel | ModelRequest, contrast: Contrast, protocol: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """All that determines the activations; None if the model's identity is not known yet."""
-    if isinstance(model, ModelRequest):
-        source = model.source()
-        identity, dtype = (source.identity if source else None), model.dtype
-        blocks, lesions = model.blocks, []
-    else:
-        identity, dtype = model.identity, model.dtype_name
-        blocks, lesions = model.blocks_path, list(model.active_lesions)
-    if identity is None:
+    """All that determines the activations; None if the model has to be loaded to know it."""
+    computed = fingerprint(model)
+    if computed is None:
         return None
     # Only where it changes the folds: what was measured of other stimuli stays known.
     joined = contrast.groups != contrast.given_groups
     return {
         "extraction": EXTRACTION,
         "folds": N_FOLDS,
-        "model": identity,
-        "pretrained": model.pretrained,
-        "init_seed": None if model.pretrained else model.seed,
-        "dtype": dtype,
-        "quantization": model.quantization,
-        "blocks": blocks,
-        "lesions": lesions,
+        **computed,
         "stimuli": contrast.digest,
         "contrast": contrast.name,
         "protocol": dict(protocol),
@@ -308,8 +303,9 @@ def _as_asked(
     # A request that was found in the cache has a source: a registered model is always loaded.
     assert named is not None
     of = found.store.manifest["of"]
+    commit = named.revision if isinstance(model, ModelRequest) else named.commit
     asked = {"name": model.name, "label": named.label, "revision": model.revision}
-    asked |= {"blocks": of["blocks"], "lesions": of["lesions"]}
+    asked |= {"commit": commit, "blocks": of["blocks"], "lesions": of["lesions"]}
     manifest = {
         **found.manifest,
         "model": {**found.manifest["model"], **asked},
@@ -355,7 +351,7 @@ def _fill(
     tokens = [text.ids for text in texts]
     rows = _fill_rows(store, model, tokens, protocol["pooling"], batch_size, progress)
     items = _items(contrast, texts)
-    details = {"run": _run_manifest(model, contrast, protocol, store.key), "items": items}
+    details = {"run": _run_manifest(model, contrast, protocol, store), "items": items}
     keep = rows.nbytes <= ACTIVATIONS_LIMIT_BYTES
     moments = _moments_by_fold(rows, items)
     if not keep:
@@ -386,7 +382,7 @@ def _fill_rows(
 
 
 def _run_manifest(
-    model: BaseModel, contrast: Contrast, protocol: Mapping[str, Any], key: str
+    model: BaseModel, contrast: Contrast, protocol: Mapping[str, Any], store: ActivationStore
 ) -> dict[str, Any]:
     import platform
 
@@ -395,7 +391,8 @@ def _run_manifest(
         "model": {
             "name": model.name,
             "label": model.label,
-            "identity": model.identity,
+            "revision": model.revision,
+            "identity": store.description["model"],
             "pretrained": model.pretrained,
             "init_seed": None if model.pretrained else model.seed,
             "dtype": model.dtype_name,
@@ -413,7 +410,7 @@ def _run_manifest(
             "negative": len(contrast.negative),
         },
         "protocol": dict(protocol),
-        "activations": key,
+        "activations": store.key,
         "computed_with": {
             "device": str(model.device),
             "python": platform.python_version(),

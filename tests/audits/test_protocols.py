@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from lsns import Contrast, Localization, localize
+from lsns import Contrast, Localization, activations, localize
 from lsns.analysis import METHODS
 from lsns.audits.protocols import (
     Protocol,
@@ -145,15 +145,15 @@ def test_other_protocols_select_as_if_they_had_localized(find, model, options):
 
 @pytest.fixture
 def tokens_run(model, monkeypatch) -> list[int]:
-    """How many tokens each forward pass reads, padding left out."""
+    """How many tokens are read for activations, in each forward pass."""
     counted: list[int] = []
-    forward = type(model).forward
+    run = activations._run_batch
 
-    def counting(self, input_ids, attention_mask):
-        counted.append(int(attention_mask.sum()))
-        forward(self, input_ids, attention_mask)
+    def counting(model, tokens, pooling):
+        counted.append(sum(map(len, tokens)))
+        return run(model, tokens, pooling)
 
-    monkeypatch.setattr(type(model), "forward", counting)
+    monkeypatch.setattr(activations, "_run_batch", counting)
     return counted
 
 
@@ -179,7 +179,7 @@ def test_it_is_announced_before_the_model_runs(find, model, monkeypatch, caplog)
     def refuse(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(model), "forward", refuse)
+    monkeypatch.setattr(activations, "_run_batch", refuse)
     with pytest.raises(KeyboardInterrupt):
         compare_protocols(found, model, run=True)
     assert "3 more passes over 16 texts" in caplog.text

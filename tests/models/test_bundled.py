@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,35 +14,60 @@ import pytest
 import lsns
 from lsns.cache import read_json, write_json
 from lsns.models import bundled as module
+from lsns.models.source import resolve_model
 
 
 def test_it_is_what_it_says(bundled):
     assert bundled.shape == (30, 576)
-    assert bundled.identity.startswith("bundled:smollm2-135m@")
+    assert bundled.identity == resolve_model("smollm2-135m").identity
     assert "Paris" in bundled.generate("The capital of France is", max_new_tokens=3)
 
 
 def test_a_second_call_makes_nothing(monkeypatch):
-    folder, identity = module.ensure()
+    folder = module.ensure()
     monkeypatch.setattr(module, "_make", lambda _: pytest.fail("made again"))
-    assert module.ensure() == (folder, identity)
+    assert module.ensure() == folder
     assert oct((folder / "model.safetensors").stat().st_mode)[-3:] == "644"
 
 
-def test_weights_cut_short_are_made_again(tmp_path, monkeypatch):
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> Path:
+    """A bundled model of a few bytes, made in a user's cache folder of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    files = {"model.safetensors": b"12345678", "tokenizer.json": b"{}"}
 
     def make(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_bytes(b"12345678")
-        write_json(folder / module.MARK, {"weights_sha256": "abc", "weights_bytes": 8})
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        digests = {name: sha256(content).hexdigest() for name, content in files.items()}
+        mark = {"weights_sha256": digests["model.safetensors"], "weights_bytes": 8}
+        write_json(folder / module.MARK, {**mark, "files": digests})
 
     monkeypatch.setattr(module, "_make", make)
-    folder, identity = module.ensure()
-    assert identity == "bundled:smollm2-135m@abc"
-    (folder / "model.safetensors").write_bytes(b"1234")
-    module.ensure()
-    assert (folder / "model.safetensors").read_bytes() == b"12345678"
+    return module.ensure()
+
+
+@pytest.mark.parametrize("harmed", [b"1234", b"12345679", None])
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_damaged_file_is_made_again(small, capsys, name, harmed):
+    whole, status = (small / name).read_bytes(), (small / name).stat()
+    if harmed is None:
+        (small / name).unlink()
+    else:
+        (small / name).write_bytes(harmed)
+        os.utime(small / name, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert module.ensure() == small
+    assert (small / name).read_bytes() == whole
+    assert f"damaged ({name}); made again" in capsys.readouterr().err
+
+
+def test_one_that_an_earlier_version_made_is_kept(small, monkeypatch):
+    mark = read_json(small / module.MARK)
+    del mark["files"]
+    write_json(small / module.MARK, mark)
+    monkeypatch.setattr(module, "_make", lambda _: pytest.fail("made again"))
+    assert module.ensure() == small
 
 
 def test_another_wheel_is_refused(tmp_path, monkeypatch):
@@ -75,7 +102,7 @@ def test_two_processes_at_once_convert_once(tmp_path):
     assert outputs[0][0] == outputs[1][0]
     assert sum("preparing" in error for _, error in outputs) == 1
     mark = read_json(next(tmp_path.rglob(module.MARK)))
-    assert mark["weights_sha256"] == read_json(module.ensure()[0] / module.MARK)["weights_sha256"]
+    assert mark["weights_sha256"] == read_json(module.ensure() / module.MARK)["weights_sha256"]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import torch
 
 import lsns
 from lsns.mask import UnitMask
-from tests.tiny import TEXTS, make_model
+from tests.tiny import TEXTS, make_model, make_module, make_tokenizer
 
 
 @pytest.fixture
@@ -49,6 +49,78 @@ def test_a_model_partly_on_disk_is_read_and_lesioned_like_one_in_memory(folder, 
             assert (lsns.extract(model, TEXTS)[:, units] == 0).all()
     assert texts[0] == texts[1]
     assert whole.identity == spread.identity
+
+
+def test_what_accelerate_offloaded_is_wrapped(folder, tmp_path):
+    from accelerate import cpu_offload, disk_offload
+
+    whole = make_model()
+    identities = set()
+    for offload in (cpu_offload, lambda module: disk_offload(module, str(tmp_path / "disk"))):
+        module = make_module()
+        offload(module)
+        assert all(p.is_meta for p in module.parameters())
+        model = lsns.HuggingFaceModel.wrap(module, make_tokenizer())
+        np.testing.assert_array_equal(lsns.extract(model, TEXTS), lsns.extract(whole, TEXTS))
+        assert (model.device.type, model.dtype_name) == ("cpu", "float32")
+        identities.add(model.identity)
+    assert None not in identities
+
+
+def test_weights_that_are_nowhere_are_refused_in_one_line():
+    with pytest.raises(lsns.LsnsError, match=r"is on no device \(meta\).*load the weights"):
+        lsns.HuggingFaceModel.wrap(make_module().to("meta"), make_tokenizer())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_weights_in_memory(tmp_path):
+    quantize = torch.ao.quantization.quantize_dynamic
+    identities = []
+    for seed in (0, 0, 1):
+        module = quantize(make_module(seed), {torch.nn.Linear}, dtype=torch.qint8)
+        model = lsns.HuggingFaceModel.wrap(module, make_tokenizer())
+        identities.append(model.identity)
+        contrast = lsns.Contrast("x", tuple(TEXTS[:2]), tuple(TEXTS[2:]))
+        found = lsns.localize(model, contrast, num_units=2, cache_dir=tmp_path)
+        np.testing.assert_array_equal(
+            found.measurement.activations(), lsns.extract(model, contrast.texts)
+        )
+    assert identities[0] == identities[1] != identities[2]
+    assert None not in identities
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_the_precision_of_a_wrapped_model_is_in_the_manifest(tmp_path, dtype):
+    module = make_module().to(getattr(torch, dtype))
+    model = lsns.HuggingFaceModel.wrap(module, make_tokenizer())
+    contrast = lsns.Contrast("x", tuple(TEXTS[:2]), tuple(TEXTS[2:]))
+    found = lsns.localize(model, contrast, num_units=2, cache_dir=tmp_path)
+    assert found.manifest["model"]["dtype"] == dtype
+
+
+def test_a_model_of_torch_is_refused_at_every_door(tmp_path):
+    """Wherever a model is wanted, by one line that says how to wrap it."""
+    module = make_module()
+    contrast = lsns.Contrast("x", tuple(TEXTS[:2]), tuple(TEXTS[2:]))
+    found = lsns.localize(make_model(), contrast, cache_dir=tmp_path, num_units=2)
+    doors = [
+        lambda model: lsns.localize(model, "language"),
+        lambda model: lsns.extract(model, TEXTS),
+        lambda model: lsns.lesion(model, found.mask).__enter__(),
+        lambda model: lsns.evaluate(model, [found.mask]),
+        lambda model: lsns.audit(found, model=model),
+        lambda model: lsns.generate(model, "the cat"),
+    ]
+    for door in doors:
+        with pytest.raises(
+            lsns.LsnsError, match=r"LlamaForCausalLM is a torch module; .*wrap"
+        ) as e:
+            door(module)
+        assert "\n" not in str(e.value)
+        with pytest.raises(lsns.LsnsError, match=r"is no model; use one from lsns\.load_model"):
+            door(7)
+    with pytest.raises(lsns.LsnsError, match="a torch module and its tokenizer; got str"):
+        lsns.HuggingFaceModel.wrap("gpt2", make_tokenizer())
 
 
 def test_device_map_auto(folder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,7 @@ def test_the_folders_of_the_current_directory(user_cache, folder, monkeypatch):
 def test_a_hub_model_in_the_local_cache_needs_no_hub(user_cache, hub_cache):
     source = resolve_model("someone/tiny")
     assert (source.kind, source.label) == ("hub", "tiny")
-    assert source.identity == f"hub:someone/tiny@{COMMIT}"
+    assert source.revision == COMMIT
     assert cached_commit("someone/tiny", "main") == COMMIT
     model = lsns.load_model("someone/tiny", device="cpu")
     assert model.shape == (3, 16)
@@ -87,14 +89,58 @@ def test_a_hub_model_in_the_local_cache_needs_no_hub(user_cache, hub_cache):
 
 def test_a_hub_model_is_localized_from_the_local_cache(user_cache, hub_cache, tmp_path):
     first = lsns.localize("someone/tiny", "language", percentage=5, cache_dir=tmp_path / "cache")
-    assert first.manifest["model"]["identity"].endswith(COMMIT)
+    assert first.manifest["model"]["revision"] == COMMIT
     assert first.save(tmp_path / "cache")[0].name.startswith("tiny_network=language_")
 
 
 def test_another_revision_is_not_the_cached_one(user_cache, hub_cache):
     assert resolve_model("someone/tiny", revision="other").identity is None
+    assert resolve_model("someone/tiny", revision=COMMIT).identity is not None
     with pytest.raises(lsns.LsnsError, match="the hub cannot be reached"):
         lsns.load_model("someone/tiny", revision="other")
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_folder_and_the_hub_cache_share_one_identity(user_cache, hub_cache, tmp_path, pretrained):
+    """A clone of the repository also holds what loading does not read."""
+    clone = tmp_path / "clone"
+    shutil.copytree(hub_cache / "models--someone--tiny" / "snapshots" / COMMIT, clone)
+    (clone / "README.md").write_text("about")
+    (clone / "pytorch_model.bin").write_bytes(b"the weights in another format")
+    on_hub = resolve_model("someone/tiny", pretrained=pretrained).identity
+    assert on_hub == resolve_model(str(clone), pretrained=pretrained).identity
+    assert on_hub == lsns.load_model(str(clone), pretrained=pretrained, device="cpu").identity
+    (clone / "model.safetensors").unlink()
+    assert (resolve_model(str(clone), pretrained=pretrained).identity == on_hub) != pretrained
+
+
+def test_a_hub_model_without_its_weights_is_not_known_yet(user_cache, hub_cache):
+    next(hub_cache.rglob("model.safetensors")).unlink()
+    assert resolve_model("someone/tiny").identity is None
+    assert resolve_model("someone/tiny", pretrained=False).identity is not None
+
+
+def test_the_shards_that_an_index_names_are_the_weights(user_cache, folder):
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = {"weight_map": {"lm_head.weight": "model-1.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    before = resolve_model(str(folder)).identity
+    (folder / "model-2.safetensors").write_bytes(b"of an earlier save")
+    assert resolve_model(str(folder)).identity == before
+    (folder / "model-1.safetensors").write_bytes(b"other")
+    assert resolve_model(str(folder)).identity != before
+
+
+def test_code_that_is_run_is_a_part_of_the_identity(user_cache, folder):
+    config = folder / "config.json"
+    plain = config.read_text()
+    for code, known in (("own.Model", True), ("someone/else--own.Model", False)):
+        config.write_text(plain.replace("{", f'{{"auto_map": {{"AutoModel": "{code}"}},', 1))
+        left = resolve_model(str(folder)).identity
+        run = resolve_model(str(folder), trust_remote_code=True).identity
+        assert left is not None
+        assert left != run
+        assert (run is not None) == known
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ from lsns.cache import write_json
 from lsns.errors import LsnsError
 from lsns.localization import Localization
 from lsns.measurement import further_activations
-from lsns.models.factory import ModelRequest
+from lsns.models.factory import ModelRequest, check_model
 from lsns.terminal import first_lines, one_line
 
 if TYPE_CHECKING:
@@ -292,6 +292,7 @@ def _check_model(found: Localization, model: BaseModel | ModelRequest | None) ->
     """What is cached under the name of one model must not come from another."""
     if model is None:
         return
+    check_model(model, by_name=not isinstance(model, str))
     # A request knows the weights by their source, and of a registered model none.
     given: Any = model.source() if isinstance(model, ModelRequest) else model
     known = found.manifest["model"]

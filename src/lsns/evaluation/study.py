@@ -35,7 +35,8 @@ from lsns.evaluation.statistics import RESAMPLES, check_resamples
 from lsns.evaluation.summary import dissociate, measure_outcome, summarize
 from lsns.evaluation.tables import describe_study, summary_lines
 from lsns.localization import Localization, localize
-from lsns.models.factory import ModelRequest, SharedRequest
+from lsns.models.factory import ModelRequest, SharedRequest, check_model
+from lsns.models.identity import fingerprint
 from lsns.plugins import permit
 from lsns.terminal import Progress, first_lines, one_line
 from lsns.terminal import progress as show_progress
@@ -190,6 +191,7 @@ def evaluate(
             `allow_code`, or an item that cannot be scored: it is never taken for a wrong one.
             Flaws of published items, such as two equal sentences, are no errors: see `flaws`.
     """
+    check_model(model, by_name=True)
     check_resamples(resamples)
     benchmarks, modes = list(_several(benchmarks)), list(_several(modes))
     controls = None if controls is None else list(_several(controls))
@@ -264,28 +266,7 @@ class _Subject:
     @cached_property
     def description(self) -> dict[str, Any]:
         """All of the model that determines results."""
-        given, source = self.given, None
-        if isinstance(given, ModelRequest):
-            source = given.source()
-            if source is None or source.identity is None:
-                given = given.load()
-        if isinstance(given, ModelRequest):
-            identity, lesions, blocks = (source.identity if source else None), [], given.blocks
-        else:
-            identity, lesions, blocks = (
-                given.identity,
-                list(given.active_lesions),
-                given.blocks_path,
-            )
-        return {
-            "model": identity,
-            "pretrained": given.pretrained,
-            "init_seed": None if given.pretrained else given.seed,
-            "dtype": given.dtype if isinstance(given, ModelRequest) else given.dtype_name,
-            "quantization": given.quantization,
-            "blocks": blocks,
-            "lesions": lesions,
-        }
+        return fingerprint(self.given) or fingerprint(self.load()) or {}
 
     @property
     def words(self) -> str:
@@ -453,8 +434,8 @@ def _transferred(subject: _Subject, targets: Sequence[Target]) -> list[str]:
     """The labels of masks that come from another model than is evaluated, which is said.
 
     To use a base model's mask in the model that was tuned from it makes sense; a mix-up does not.
-    Models are told apart by their identities: the same weights from a folder and from the hub
-    have two.
+    Models are told apart by their identities: the same files in a folder and from the hub have
+    one.
     """
     described = subject.description
     here = {

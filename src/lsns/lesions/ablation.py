@@ -16,6 +16,7 @@ from lsns.errors import LsnsError
 from lsns.mask import UnitMask, as_mask
 from lsns.models.base import BaseModel
 from lsns.models.blocks import hidden_states, with_hidden_states
+from lsns.models.factory import check_model
 
 if TYPE_CHECKING:
     from lsns.localization import Localization
@@ -31,11 +32,13 @@ class Lesion:
     Attributes:
         mask: the units that are switched off.
         mode: what they are replaced by: `zero`, or their `mean`.
+        digest: names what the lesion does: units, mode and values.
         fired: how often the lesion acted, by layer; only layers with selected units.
     """
 
     mask: UnitMask
     mode: Mode
+    digest: str = ""
     fired: dict[int, int] = field(default_factory=dict)
 
 
@@ -68,17 +71,16 @@ def lesion(
             the end, a block with selected units never ran: an intact model would be reported as
             lesioned.
     """
+    check_model(model)
     mask = as_mask(mask)
     values = _values(model, mask, mode, means)
-    attached = Lesion(mask, mode)
-    name = digest_of({"mask": mask.digest, "mode": mode, "values": _digest_of_values(values)})
+    content = {"mask": mask.digest, "mode": mode, "values": _digest_of_values(values)}
+    attached = Lesion(mask, mode, digest_of(content))
     with ExitStack() as stack:
         for layer in map(int, np.flatnonzero(mask.per_layer)):
             hook = _hook(attached, layer, mask.units[layer], values[layer])
             stack.callback(model.blocks[layer].register_forward_hook(hook).remove)
             attached.fired[layer] = 0
-        model.active_lesions.append(name)
-        stack.callback(model.active_lesions.remove, name)
         yield attached
         _check_fired(attached)
 
@@ -101,6 +103,8 @@ def _hook(
         # Not a product: 0 times an infinite activation would be NaN.
         return with_hidden_states(output, torch.where(selected, replacement, hidden))
 
+    # By which it is known, whatever wraps the module: see `BaseModel.active_lesions`.
+    replace.lesion = attached  # pyright: ignore[reportFunctionMemberAccess]
     return replace
 
 

@@ -9,6 +9,7 @@ import torch
 from lsns.activations import check_ids
 from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
+from lsns.models.factory import check_model
 
 
 def generate(
@@ -39,6 +40,7 @@ def generate(
         raise LsnsError(f"max-new-tokens must be at least 1; got {max_new_tokens}")
     if temperature is not None and not temperature > 0:
         raise LsnsError(f"temperature must be above 0; got {temperature}; leave it out for greedy")
+    check_model(model)
     try:
         prompt.encode()
     except UnicodeEncodeError:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from lsns.errors import LsnsError
+from lsns.models.computation import computed_identity, is_foreign, lesion_hooks, state_of
 from lsns.terminal import one_line
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
@@ -36,10 +37,9 @@ class BaseModel(ABC):
         tokenizer: its tokenizer.
         num_layers: number of blocks.
         hidden_size: width of a block's output: the number of units in a layer.
-        identity: names the exact weights and tokenizer; results are cached under it.
+        identity: names what the model computes; results are cached under it.
         quantization: `8bit` or `4bit`, or None.
         revision: of a hub repository, as it was asked for, or None.
-        active_lesions: digests of the lesions that are attached now, innermost last.
 
     Raises:
         LsnsError: the device is not there, or the model cannot be loaded.
@@ -63,13 +63,11 @@ class BaseModel(ABC):
         self.dtype = parse_dtype(dtype)
         self.pretrained = pretrained
         self.seed = seed
-        self.active_lesions: list[str] = []
-        self._identity: str | None = None
         self.model: nn.Module = self._load_model()
         self.tokenizer: Any = self._setup_tokenizer()
         info = self._get_model_info()
         self.num_layers, self.hidden_size = int(info["num_layers"]), int(info["hidden_size"])
-        self._pristine = self._versions()
+        self._as_loaded = state_of(self)
 
     def __repr__(self) -> str:
         """Which model, in one line."""
@@ -123,6 +121,11 @@ class BaseModel(ABC):
         return None
 
     @property
+    def commit(self) -> str | None:
+        """The commit of a hub repository that the model came from."""
+        return None
+
+    @property
     def context_length(self) -> int | None:
         """The most tokens that the model reads, where its configuration says so."""
         config: Any = getattr(self.model, "config", None)
@@ -131,14 +134,28 @@ class BaseModel(ABC):
         return length if isinstance(length, int) else None
 
     @property
-    def identity(self) -> str:
-        """Names the exact weights: as loaded, or by content once they were changed in memory.
+    def files_identity(self) -> str | None:
+        """Names the files that determine what the model computes; None where none do."""
+        return None
 
-        A change through `parameter.data` is not noticed by torch, and so not here.
+    @property
+    def identity(self) -> str | None:
+        """Names what the model computes: by its files, as long as it is as it was loaded.
+
+        A model that was made or changed in memory, by a hook or an adapter as well, is known by
+        its content and by what it makes of a few texts, for which it runs. None if it does not
+        make the same of them twice: then nothing is looked up in a cache.
         """
-        if self._identity is None or self._versions() != self._pristine:
-            self._identity, self._pristine = content_identity(self.model), self._versions()
-        return self._identity
+        files = self.files_identity
+        if files is not None and not is_foreign(self) and state_of(self) == self._as_loaded:
+            return files
+        return computed_identity(self)
+
+    @property
+    def active_lesions(self) -> list[str]:
+        """Digests of the lesions that are attached now, innermost last."""
+        lesions = [hook.lesion for hook in lesion_hooks(self.model)]
+        return list({id(one): one.digest for one in lesions}.values())
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
         """Run all blocks on right-padded tokens, both of shape (batch, tokens).
@@ -181,10 +198,6 @@ class BaseModel(ABC):
             for module in training:
                 module.training = True
 
-    def _versions(self) -> list[tuple[int, int]]:
-        # Torch counts the in-place changes of a tensor; a replaced tensor has another address.
-        return [(p.data_ptr(), p._version) for p in self.model.parameters() if not p.is_inference()]
-
 
 def resolve_device(device: str | torch.device) -> torch.device:
     """The torch device of that name.
@@ -209,18 +222,6 @@ def parse_dtype(dtype: str) -> torch.dtype | None:
     if dtype not in DTYPES:
         raise LsnsError(f"no dtype {dtype!r}; use one of {', '.join(DTYPES)}")
     return None if dtype == "auto" else getattr(torch, dtype)
-
-
-def content_identity(model: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers: for weights that no file or commit stands for."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(raw.numpy())
-    return f"content:{digest.hexdigest()}"
 
 
 def _devices() -> str:

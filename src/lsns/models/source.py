@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lsns.cache import digest_of, read_json, remembered_sha256
+from lsns.cache import read_json, remembered_sha256
 from lsns.errors import LsnsError
 from lsns.models import bundled
+from lsns.models.files import files_identity, has_weights
 
 logger = logging.getLogger(__name__)
 Kind = Literal["folder", "gguf", "hub"]
@@ -21,8 +22,6 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_TIMEOUT_SECONDS = 20
 # Short names that guides use; printed when used.
 ALIASES = {"llama-7b": "meta-llama/Llama-2-7b-hf", "gemma-2b": "google/gemma-2b"}
-# What loading reads of a folder: configuration, tokenizer, remote code, weights.
-MODEL_FILES = (".json", ".jinja", ".txt", ".model", ".py", ".safetensors", ".bin")
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,9 @@ class ModelSource:
         kind: a folder of transformers files, a GGUF file, or a hub repository.
         location: the folder, the GGUF file, or the hub id.
         revision: of a hub repository: the commit if it is known, else what was asked for.
-        identity: names the exact weights and tokenizer; None for a hub repository that is not on
-            this machine yet.
+        identity: names what the files make a model compute, by their content; None where they do
+            not say all of it: a hub repository that is not on this machine yet, or code that is
+            kept in another repository.
     """
 
     name: str
@@ -47,7 +47,14 @@ class ModelSource:
     identity: str | None = None
 
 
-def resolve_model(name: str, *, revision: str | None = None, ask_hub: bool = False) -> ModelSource:
+def resolve_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    ask_hub: bool = False,
+    pretrained: bool = True,
+    trust_remote_code: bool = False,
+) -> ModelSource:
     """Find out what `name` stands for: the bundled model, a folder, a `.gguf` file, a hub id.
 
     A hub repository of which a snapshot is on this machine is taken from there, without asking
@@ -57,7 +64,9 @@ def resolve_model(name: str, *, revision: str | None = None, ask_hub: bool = Fal
         name: see `lsns.load_model`.
         revision: of a hub repository.
         ask_hub: ask the hub about a repository that is not on this machine, before anything is
-            downloaded; its commit, and so its identity, is then known.
+            downloaded; its commit is then known.
+        pretrained: whether its weights are read, and so a part of its identity.
+        trust_remote_code: whether code that comes with it is run, and so a part of its identity.
 
     Raises:
         LsnsError: a path that is not there, a name that cannot be a hub id, or, with `ask_hub`,
@@ -67,7 +76,8 @@ def resolve_model(name: str, *, revision: str | None = None, ask_hub: bool = Fal
         logger.info("%s stands for %s", name, ALIASES[name])
         name = ALIASES[name]
     if name == bundled.NAME:
-        folder, identity = bundled.ensure()
+        folder = bundled.ensure()
+        identity = files_identity(folder, pretrained, trust_remote_code)
         return ModelSource(name, name, "folder", str(folder), identity=identity)
     if not name.strip():
         raise LsnsError("the model has no name; give a hub id, a folder or a .gguf file")
@@ -75,7 +85,10 @@ def resolve_model(name: str, *, revision: str | None = None, ask_hub: bool = Fal
     if path.is_file() and path.suffix == ".gguf":
         return ModelSource(name, path.name, "gguf", str(path), identity=_file_identity(path))
     if path.is_dir():
-        return _folder_source(name, path)
+        if not (path / "config.json").is_file():
+            raise LsnsError(f"folder {name} holds no model: there is no config.json in it")
+        identity = files_identity(path, pretrained, trust_remote_code)
+        return ModelSource(name, path.resolve().name, "folder", str(path), identity=identity)
     if path.suffix == ".gguf" or path.is_absolute() or name.startswith((".", "~")):
         raise LsnsError(f"no model at {name}: there is no such file or folder")
     if not HUB_ID.fullmatch(name):
@@ -83,32 +96,19 @@ def resolve_model(name: str, *, revision: str | None = None, ask_hub: bool = Fal
     commit = cached_commit(name, revision)
     if commit is None and ask_hub:
         commit = _commit_on_hub(name, revision)
-    return _hub_source(name, revision, commit)
-
-
-def _folder_source(name: str, path: Path) -> ModelSource:
-    if not (path / "config.json").is_file():
-        raise LsnsError(f"folder {name} holds no model: there is no config.json in it")
-    files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
-    content = {file.name: remembered_sha256(file) for file in files}
-    return ModelSource(
-        name, path.resolve().name, "folder", str(path), identity=f"content:{digest_of(content)}"
-    )
+    snapshot = None if commit is None else snapshot_folder(name, commit)
+    here = snapshot is not None and (not pretrained or has_weights(snapshot))
+    identity = files_identity(snapshot, pretrained, trust_remote_code) if here else None
+    return _hub_source(name, commit or revision, identity)
 
 
 def _file_identity(path: Path) -> str:
     return f"content:{remembered_sha256(path)}"
 
 
-def _hub_source(name: str, revision: str | None, commit: str | None) -> ModelSource:
-    return ModelSource(
-        name,
-        name.rpartition("/")[2],
-        "hub",
-        name,
-        revision=commit or revision,
-        identity=None if commit is None else f"hub:{name}@{commit}",
-    )
+def _hub_source(name: str, revision: str | None, identity: str | None) -> ModelSource:
+    label = name.rpartition("/")[2]
+    return ModelSource(name, label, "hub", name, revision=revision, identity=identity)
 
 
 def model_type(name: str) -> str | None:
@@ -133,11 +133,17 @@ def model_type(name: str) -> str | None:
 
 def cached_commit(name: str, revision: str | None = None) -> str | None:
     """The commit of the snapshot of a hub repository that is on this machine, if there is one."""
+    folder = snapshot_folder(name, revision)
+    return None if folder is None else folder.name
+
+
+def snapshot_folder(name: str, revision: str | None = None) -> Path | None:
+    """The folder of a snapshot of a hub repository that is on this machine, if there is one."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(name, "config.json", revision=revision)
     # The cache keeps snapshots/<commit>/config.json.
-    return Path(found).parent.name if isinstance(found, str) else None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _commit_on_hub(name: str, revision: str | None) -> str:

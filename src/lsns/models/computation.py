@@ -1,0 +1,422 @@
+"""What a loaded model computes: its weights, tokenizer and code, and what it makes of a few texts.
+
+A model that is as it was loaded from files is known by them. Any other, one that was made or
+changed in memory, is known by what is in it, and by a *probe*: the block outputs and logits of a
+few fixed texts, bit for bit. So a hook, a patched `forward` or an adapter that is switched off,
+which cannot be described, makes another model. Bits differ between machines and numbers of
+threads: there a model in memory is computed again, and never taken for another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import types
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lsns.cache import digest_of
+from lsns.errors import LsnsError
+
+if TYPE_CHECKING:
+    from lsns.models.base import BaseModel
+
+# Of different lengths: English, nonwords, and what tokenizers treat in ways of their own.
+PROBE_TEXTS = (
+    "The quick brown fox jumps over the lazy dog, and nobody in the village knew why it did so.",
+    "zem vepe fistes zi e mup",
+    "12 + 345 = 357; naïve café, 東京 \U0001f600\n\tdef f(x):\n    return {'a': x}",
+)
+# Packages whose code is the same wherever they are installed, as far as a result depends on it.
+KNOWN_PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "lsns")
+HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+
+
+def computed_identity(model: BaseModel) -> str | None:
+    """Names what a model in memory computes; None if it does not compute the same twice.
+
+    Lesions are no part of it: they are taken off while the model is probed.
+    """
+    module = model.model
+    try:
+        hooks = _hooks(module)
+        with _without_lesions(module):
+            content = {
+                "probe": _probe(model),
+                "weights": _content(module),
+                "tokenizer": _tokenizer(model.tokenizer),
+                "layers": model.get_layer_names(),
+                "code": _code_of_model(model),
+                "hooks": hooks,
+                "switches": _switches(module),
+            }
+    except Exception:
+        # Whatever a model of one's own raises: it is then run, not looked up, and says why itself.
+        return None
+    return None if content["probe"] is None else f"computed:{digest_of(content)}"
+
+
+def state_of(model: BaseModel) -> str:
+    """Names all of a model that may be changed in memory without a foreign hook or `forward`.
+
+    To be compared within one process: with what it was when the model was loaded.
+    """
+    modules = [[name, _name_of(type(m)), _attributes(m)] for name, m in model.model.named_modules()]
+    content = {
+        "modules": modules,
+        "weights": _checksum(model.model),
+        "layers": model.get_layer_names(),
+        "config": _config(model.model),
+        "tokenizer": [_name_of(type(model.tokenizer)), _token_ids(model.tokenizer)],
+    }
+    return digest_of(content)
+
+
+def is_foreign(model: BaseModel) -> bool:
+    """Whether code runs in it that is of none of the known packages: a hook, a patched method."""
+    shadowed = [name for name in vars(model) if callable(getattr(type(model), name, None))]
+    kinds = {type(module) for module in model.model.modules()}
+    calls = [type(model).forward, *(kind.forward for kind in kinds)]
+    calls += [call for module in model.model.modules() for _, call in _patches(module)]
+    return bool(shadowed) or is_patched() or not all(map(_is_known, calls))
+
+
+def is_patched() -> bool:
+    """Whether classes of torch or transformers are patched here, or hooks run in every module."""
+    hooks: Any = torch.nn.modules.module
+    if hooks._global_forward_hooks or hooks._global_forward_pre_hooks:
+        return True
+    return not all(
+        _is_known(kind.forward)
+        for name, module in list(sys.modules.items())
+        if name == "torch.nn" or name.startswith("transformers.models.")
+        for kind in list(vars(module).values())
+        if isinstance(kind, type) and issubclass(kind, nn.Module)
+    )
+
+
+def lesion_hooks(module: nn.Module) -> list[Any]:
+    """The hooks of this package's lesions, in the order in which they were attached."""
+    hooks = [item for part in module.modules() for item in _attached(part).items()]
+    # Torch numbers them.
+    return [hook for _, hook in sorted(hooks, key=itemgetter(0)) if _is_lesion(hook)]
+
+
+def _is_lesion(hook: object) -> bool:
+    return hasattr(hook, "lesion")
+
+
+def _attached(module: nn.Module) -> dict[int, Any]:
+    return getattr(module, HOOKS[1])
+
+
+def check_weights(module: nn.Module) -> None:
+    """Raise an `LsnsError` if a weight is on no device and kept nowhere else."""
+    for name, value in module.state_dict().items():
+        if isinstance(value, torch.Tensor) and value.is_meta:
+            _weight_elsewhere(module, name)
+
+
+# What is in a model.
+
+
+def _content(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for piece in _pieces(module):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _checksum(module: nn.Module) -> int:
+    """Fast, and enough to notice a change."""
+    checksum = 0
+    for piece in _pieces(module, elsewhere=False):
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
+
+
+def _pieces(module: nn.Module, *, elsewhere: bool = True) -> Iterator[Any]:
+    """The bytes of all tensors, each after what names it."""
+    values = {**dict(module.named_buffers()), **module.state_dict()}
+    for name, value in sorted(values.items()):
+        if elsewhere and isinstance(value, torch.Tensor) and value.is_meta:
+            value = _weight_elsewhere(module, name)
+        yield from _bytes(name, value)
+
+
+def _bytes(name: str, value: Any) -> Iterator[Any]:
+    flatten = getattr(value, "__tensor_flatten__", None)
+    if isinstance(value, (tuple, list)):
+        for index, part in enumerate(value):
+            yield from _bytes(f"{name}.{index}", part)
+    elif not isinstance(value, torch.Tensor):
+        yield f"{name} {value!r}".encode()
+    elif flatten is not None:
+        names, context = flatten()
+        yield f"{name} {_name_of(type(value))} {context!r}".encode()
+        for part in names:
+            yield from _bytes(f"{name}.{part}", getattr(value, part))
+    else:
+        yield f"{name} {value.dtype} {tuple(value.shape)}".encode()
+        if not value.is_meta:
+            yield _raw(value)
+
+
+def _raw(tensor: torch.Tensor) -> Any:
+    plain = tensor.detach().dequantize() if tensor.is_quantized else tensor.detach()
+    return plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def _weight_elsewhere(module: nn.Module, name: str) -> torch.Tensor:
+    """A weight that accelerate keeps in memory or on disk until the module runs."""
+    parts = name.split(".")
+    for depth in reversed(range(len(parts))):
+        hook = getattr(module.get_submodule(".".join(parts[:depth])), "_hf_hook", None)
+        for one in getattr(hook, "hooks", [hook]):
+            weights, own = getattr(one, "weights_map", None), ".".join(parts[depth:])
+            if weights is not None and own in weights:
+                return weights[own]
+    raise LsnsError(
+        f"weight {name} of {type(module).__name__} is on no device (meta), and nothing says where "
+        "it is kept; load the weights first"
+    )
+
+
+def _config(module: nn.Module) -> Any:
+    config: Any = getattr(module, "config", None)
+    return config.to_json_string(use_diff=False) if hasattr(config, "to_json_string") else None
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """What a module computes with beside its tensors, as far as that is plain."""
+    pairs = ((name, _plain(value)) for name, value in vars(module).items() if name[0] != "_")
+    return {name: value for name, value in pairs if value is not None and name != "training"}
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(one) for one in value]
+    return f"{_name_of(value)} {id(value)}" if callable(value) else None
+
+
+def _switches(module: nn.Module) -> list[list[Any]]:
+    """Yes-or-no and named settings of modules of unknown packages, such as that of an adapter."""
+    return [
+        [name, key, value if isinstance(value, str) else str(value)]
+        for name, part in module.named_modules()
+        if not _is_known(type(part).forward)
+        for key, value in sorted(vars(part).items())
+        if isinstance(value, (bool, str)) and key != "training"
+    ]
+
+
+def _tokenizer(tokenizer: Any) -> list[Any]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        vocabulary = sorted(tokenizer.get_vocab().items())
+    else:
+        # Padding and truncation are set with each call.
+        vocabulary = json.loads(backend.to_str()) | {"padding": None, "truncation": None}
+    code = _code_of_class(type(tokenizer))
+    return [_name_of(type(tokenizer)), code, digest_of({"of": vocabulary}), _token_ids(tokenizer)]
+
+
+def _token_ids(tokenizer: Any) -> list[list[int]]:
+    return [list(ids) for ids in tokenizer(list(PROBE_TEXTS))["input_ids"]]
+
+
+# What a model does.
+
+
+def _probe(model: BaseModel) -> str | None:
+    """SHA-256 of block outputs and logits of the fixed texts; None if they differ the next time."""
+    tokens = _token_ids(model.tokenizer)
+    tokens = [ids[: model.context_length or 64][:64] for ids in tokens if ids]
+    width = max(map(len, tokens))
+    ids = torch.tensor([[*one, *[0] * (width - len(one))] for one in tokens], device=model.device)
+    mask = torch.tensor([[1] * len(one) + [0] * (width - len(one)) for one in tokens])
+    with model.evaluating(), torch.random.fork_rng():
+        first, second = (_run(model, ids, mask.to(model.device)) for _ in range(2))
+    return first if first == second else None
+
+
+def _run(model: BaseModel, ids: torch.Tensor, mask: torch.Tensor) -> str:
+    digest = hashlib.sha256()
+
+    def read(_module: Any, _inputs: Any, output: Any) -> None:
+        for piece in _bytes("block", _tensors_of(output)):
+            digest.update(piece)
+
+    with ExitStack() as stack:
+        for block in model.blocks:
+            stack.callback(block.register_forward_hook(read).remove)
+        model.forward(ids, mask)
+    for piece in _bytes("logits", _logits(model, ids, mask)):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _tensors_of(output: Any) -> list[torch.Tensor]:
+    parts = output if isinstance(output, (tuple, list)) else [output]
+    return [part for part in parts if isinstance(part, torch.Tensor)]
+
+
+def _logits(model: BaseModel, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
+    try:
+        output = model.model(input_ids=ids, attention_mask=mask)
+    except Exception:
+        # A model that is run in a way of its own need not be a causal one.
+        return []
+    return _tensors_of(getattr(output, "logits", output))
+
+
+@contextmanager
+def _without_lesions(module: nn.Module) -> Iterator[None]:
+    """Lesions neither act nor count what runs meanwhile."""
+    lesioned = [
+        (part, _attached(part))
+        for part in module.modules()
+        if any(map(_is_lesion, _attached(part).values()))
+    ]
+    for part, hooks in lesioned:
+        others = {key: hook for key, hook in hooks.items() if not _is_lesion(hook)}
+        setattr(part, HOOKS[1], OrderedDict(others))
+    try:
+        yield
+    finally:
+        for part, hooks in lesioned:
+            setattr(part, HOOKS[1], hooks)
+
+
+# Code.
+
+
+def _hooks(module: nn.Module) -> list[list[str]]:
+    """Foreign code that is attached to modules, in the order in which it acts."""
+    return [
+        [name, kind, "lesion" if _is_lesion(call) else _code_of_call(call)]
+        for name, part in module.named_modules()
+        if not all(_is_known(call) for _, call in _patches(part))
+        for kind, call in _patches(part)
+    ]
+
+
+def _patches(module: nn.Module) -> list[tuple[str, Callable[..., Any]]]:
+    """What one module has beside its class: hooks, and a `forward` of its own."""
+    found = [(kind, hook) for kind in HOOKS for hook in getattr(module, kind).values()]
+    own = vars(module).get("forward")
+    return found if own is None else [*found, ("forward", own)]
+
+
+def _code_of_model(model: BaseModel) -> list[Any]:
+    kinds = {type(module) for module in model.model.modules()}
+    foreign = sorted([_name_of(k), _code_of_class(k)] for k in kinds if not _is_known(k.forward))
+    patched = {
+        name: _code_of_call(value)
+        for name, value in vars(model).items()
+        if callable(getattr(type(model), name, None))
+    }
+    return [_name_of(type(model)), _code_of_class(type(model)), patched, foreign]
+
+
+def _code_of_class(kind: type) -> str:
+    """Of all methods that are written outside the known packages, by their byte code."""
+    methods = {
+        f"{parent.__qualname__}.{name}": _code_of_call(value)
+        for parent in kind.__mro__
+        for name, value in vars(parent).items()
+        if any(not _is_from_known(function) for function in _functions(value))
+    }
+    return digest_of(methods)
+
+
+def _code_of_call(call: object) -> str:
+    """SHA-256 of byte code, constants and plain values that the code is bound to."""
+    parts = [_described_function(function) for function in _functions(call)]
+    return digest_of({"name": _name_of(call), "functions": parts})
+
+
+def _described_function(function: types.FunctionType) -> list[Any]:
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    bound = [*cells, *(function.__defaults__ or ())]
+    return [_described_code(function.__code__), [repr(v) for v in bound if _is_value(v)]]
+
+
+def _described_code(code: types.CodeType) -> list[Any]:
+    return [code.co_code.hex(), list(code.co_names), [_constant(one) for one in code.co_consts]]
+
+
+def _constant(value: object) -> Any:
+    if isinstance(value, types.CodeType):
+        return _described_code(value)
+    # The order in a set of words differs between processes.
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+
+
+def _is_value(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, bytes))
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
+def _functions(call: object) -> Iterator[types.FunctionType]:
+    """The Python functions that a call goes through: decorated, bound, partial, an object's."""
+    seen: set[int] = set()
+    waiting = [call]
+    while waiting:
+        one: Any = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, types.FunctionType):
+            yield one
+        elif isinstance(one, property):
+            waiting += [one.fget]
+        elif isinstance(one, partial):
+            waiting += [one.func]
+        elif isinstance(one, (staticmethod, classmethod, types.MethodType)):
+            waiting += [one.__func__]
+        elif callable(one) and not isinstance(one, (type, types.BuiltinFunctionType)):
+            waiting += [type(one).__call__]
+        waiting += [getattr(one, "__wrapped__", None)]
+
+
+def _is_known(call: object) -> bool:
+    """Whether all that a call goes through is of known packages, or of a lesion."""
+    functions = list(_functions(call))
+    return _is_lesion(call) or (bool(functions) and all(map(_is_from_known, functions)))
+
+
+def _is_from_known(function: types.FunctionType) -> bool:
+    return function.__code__.co_filename.startswith(_known_places())
+
+
+def _known_places() -> tuple[str, ...]:
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in KNOWN_PACKAGES]
+    places = [f"{Path(file).parent}{os.sep}" for file in files if file]
+    remote = getattr(sys.modules.get("transformers.utils"), "HF_MODULES_CACHE", None)
+    # Code that came with a model's files is a part of their identity.
+    return (*places, *([f"{remote}{os.sep}"] if remote else []))
+
+
+def _name_of(value: object) -> str:
+    kind = value if hasattr(value, "__qualname__") else type(value)
+    return f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', '')}"
