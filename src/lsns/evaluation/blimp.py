@@ -7,14 +7,15 @@ The benchmark is described in "BLiMP: The Benchmark of Linguistic Minimal Pairs 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from lsns.cache import remembered_sha256
 from lsns.errors import LsnsError
+from lsns.models.hub import MatchingFiles
 
 REPOSITORY = "nyu-mll/blimp"
-# One state of it: another would be another benchmark.
 COMMIT = "c469a80f9d2f1ac16a45fca2890918172ad5694a"
 PATTERN = "*/train-*.parquet"
 PARADIGMS = 67
@@ -38,29 +39,22 @@ def blimp_files() -> list[Path]:
     return files
 
 
-def _snapshot() -> Path:
-    from huggingface_hub import snapshot_download
+@dataclass(frozen=True)
+class _Blimp(MatchingFiles):
+    """At one state: another would be another benchmark."""
 
-    options: dict[str, Any] = {
-        "repo_type": "dataset",
-        "revision": COMMIT,
-        "allow_patterns": PATTERN,
-    }
-    try:
-        # Without asking the hub, which takes a second when all is there.
-        here = Path(snapshot_download(REPOSITORY, local_files_only=True, **options))
-        if len(list(here.glob(PATTERN))) == PARADIGMS:
-            return here
-    except Exception:  # noqa: S110 - nothing here yet: whatever the client raises for that
-        pass
-    try:
-        return Path(snapshot_download(REPOSITORY, **options))
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise LsnsError(
-            f"BLiMP is not on this machine, and the hub cannot be reached ({reason}); give a "
-            "folder of its jsonl files, as in blimp:FOLDER"
-        ) from None
+    revision: str | None = COMMIT
+    pattern: str = PATTERN
+    kind: ClassVar = "dataset"
+    instead: ClassVar = "give a folder of its jsonl files, as in blimp:FOLDER"
+
+    def title(self) -> str:
+        return "BLiMP"
+
+
+def _snapshot() -> Path:
+    repository = _Blimp(REPOSITORY, number=PARADIGMS)
+    return repository.here() or repository.fetch(repository.ask())
 
 
 def _check(file: Path) -> None:

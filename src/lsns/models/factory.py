@@ -158,7 +158,7 @@ def load_model(
             `meta-llama/Llama-3.2-1B`), a local folder, a `.gguf` file, or a registered name.
         device: `auto`, `cpu`, `cuda`, `mps` or `cuda:N`.
         dtype: `float32`, `bfloat16`, `float16` or `auto`.
-        revision: branch, tag or commit of a hub repository.
+        revision: branch, tag or commit (also abbreviated) of a hub repository.
         pretrained: False for random weights of the same architecture.
         seed: of the random weights.
         trust_remote_code: run code that comes with the model.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
 from lsns.models.blocks import check_outputs, find_blocks
 from lsns.models.computation import check_weights
+from lsns.models.hub import ModelRepository
 from lsns.models.source import ModelSource, resolve_model
 
 
@@ -27,7 +30,7 @@ class HuggingFaceModel(BaseModel):
         name: see `lsns.load_model`.
         device: see `BaseModel`.
         dtype: see `BaseModel`.
-        revision: branch, tag or commit of a hub repository.
+        revision: branch, tag or commit (also abbreviated) of a hub repository.
         pretrained: see `BaseModel`.
         seed: see `BaseModel`.
         trust_remote_code: run code that comes with the model. Off unless asked for.
@@ -132,8 +135,9 @@ class HuggingFaceModel(BaseModel):
         if self._in_memory is not None:
             model = self._in_memory[0]
         else:
+            where = self._where()
             with explained(self.name), quiet_transformers():
-                model = self._from_files().eval()
+                model = self._from_files(where).eval()
         self._layer_names, _ = find_blocks(model, self._blocks_path)
         self._decoder = decoder_of(model)
         self._takes_use_cache = "use_cache" in inspect.signature(self._decoder.forward).parameters
@@ -144,8 +148,9 @@ class HuggingFaceModel(BaseModel):
             return self._in_memory[1]
         from transformers import AutoTokenizer
 
+        where = self._where()
         with explained(self.name), quiet_transformers():
-            return AutoTokenizer.from_pretrained(**self._where())
+            return AutoTokenizer.from_pretrained(**where)
 
     def _get_model_info(self) -> Mapping[str, Any]:
         return {"num_layers": len(self._layer_names), "hidden_size": self._probe()}
@@ -168,23 +173,21 @@ class HuggingFaceModel(BaseModel):
                 self.forward(tokens, torch.ones_like(tokens))
         return check_outputs(outputs, (2, 3))
 
-    def _from_files(self) -> Any:
+    def _from_files(self, where: Mapping[str, Any]) -> Any:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         dtype = "auto" if self.dtype is None else self.dtype
         if self.pretrained and self._placement:
-            model = AutoModelForCausalLM.from_pretrained(
-                **self._where(), dtype=dtype, **self._placement
-            )
+            model = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype, **self._placement)
             # Tokens go where the first layer is; transformers moves the states from there.
             self.device = model.get_input_embeddings().weight.device
             return model
         if self.pretrained:
-            model: Any = AutoModelForCausalLM.from_pretrained(**self._where(), dtype=dtype)
+            model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype)
             return model.to(self.device)
         if self._placement:
             raise LsnsError("--untrained goes with neither --device-map nor --quantization")
-        config = AutoConfig.from_pretrained(**self._where())
+        config = AutoConfig.from_pretrained(**where)
         # Weights are drawn from the global generator; it is put back as it was.
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -194,14 +197,17 @@ class HuggingFaceModel(BaseModel):
         return model.to(self.device, self.dtype or model.dtype)
 
     def _where(self) -> dict[str, Any]:
+        """What transformers is told of the files, which are on this machine from here on."""
         options: dict[str, Any] = {"trust_remote_code": self._trust_remote_code}
         if self._source.kind == "gguf":
             path = Path(self._source.location)
             options |= {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+        elif self._source.kind == "hub":
+            repository = ModelRepository(self._source.location, weights=self.pretrained)
+            folder = repository.fetch(str(self._source.revision))
+            options["pretrained_model_name_or_path"] = str(folder)
         else:
             options["pretrained_model_name_or_path"] = self._source.location
-        if self._source.kind == "hub":
-            options["revision"] = self._source.revision or "main"
         return options
 
 
@@ -338,15 +344,17 @@ def explained(name: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    if "couldn't connect" in text or "offline" in text.lower() or "Connection" in text:
+    if isinstance(error, UnpicklingError):
+        named = re.search(r"GLOBAL ([\w.]+)", text)
+        found = f"found: {named[1]}" if named else "found: an operation that tensors do not need"
+        # The text advises to switch the check off.
         return (
-            "it is not on this machine, and the hub cannot be reached; give a folder or a .gguf "
-            "file, or smollm2-135m, which needs no hub"
+            f"its weights are a pickle file with more in it than tensors ({found}), and "
+            "reading that can run code; get or convert them, from a source that you trust, as "
+            "safetensors"
         )
-    if "gated repo" in text:
-        return "it is gated: ask for access on its page, and log in with `hf auth login`"
-    if "is not a local folder and is not a valid model identifier" in text:
-        return "no such folder, and the hub has no model of that name that you may read"
+    if "couldn't connect" in text or "offline" in text.lower() or "Connection" in text:
+        return "it needs files of another repository, and the hub cannot be reached; load it online"
     if "trust_remote_code" in text:
         return "it brings code of its own; read it, then allow it with --trust-remote-code"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

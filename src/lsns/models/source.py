@@ -14,12 +14,12 @@ from typing import Literal
 from lsns.cache import read_json, remembered_sha256
 from lsns.errors import LsnsError
 from lsns.models import bundled
-from lsns.models.files import files_identity, has_weights
+from lsns.models.files import files_identity
+from lsns.models.hub import MatchingFiles, ModelRepository
 
 logger = logging.getLogger(__name__)
 Kind = Literal["folder", "gguf", "hub"]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-HUB_TIMEOUT_SECONDS = 20
 # Short names that guides use; printed when used.
 ALIASES = {"llama-7b": "meta-llama/Llama-2-7b-hf", "gemma-2b": "google/gemma-2b"}
 
@@ -57,14 +57,15 @@ def resolve_model(
 ) -> ModelSource:
     """Find out what `name` stands for: the bundled model, a folder, a `.gguf` file, a hub id.
 
-    A hub repository of which a snapshot is on this machine is taken from there, without asking
-    the hub; `revision` asks for another one.
+    A hub repository of which a snapshot is on this machine, whole, is taken from there, without
+    asking the hub; `revision` asks for another one.
 
     Args:
         name: see `lsns.load_model`.
         revision: of a hub repository.
         ask_hub: ask the hub about a repository that is not on this machine, before anything is
-            downloaded; its commit is then known.
+            downloaded; its commit is then known. If the hub cannot be reached, the newest snapshot
+            on this machine is taken, unless `revision` names another.
         pretrained: whether its weights are read, and so a part of its identity.
         trust_remote_code: whether code that comes with it is run, and so a part of its identity.
 
@@ -93,12 +94,11 @@ def resolve_model(
         raise LsnsError(f"no model at {name}: there is no such file or folder")
     if not HUB_ID.fullmatch(name):
         raise LsnsError(f"{name!r} is neither a file, nor a folder, nor a possible hub id")
-    commit = cached_commit(name, revision)
+    commit = cached_commit(name, revision, pretrained=pretrained)
     if commit is None and ask_hub:
-        commit = _commit_on_hub(name, revision)
-    snapshot = None if commit is None else snapshot_folder(name, commit)
-    here = snapshot is not None and (not pretrained or has_weights(snapshot))
-    identity = files_identity(snapshot, pretrained, trust_remote_code) if here else None
+        commit = ModelRepository(name, revision, pretrained).ask()
+    snapshot = None if commit is None else snapshot_folder(name, commit, pretrained=pretrained)
+    identity = snapshot and files_identity(snapshot, pretrained, trust_remote_code)
     return _hub_source(name, commit or revision, identity)
 
 
@@ -113,58 +113,39 @@ def _hub_source(name: str, revision: str | None, identity: str | None) -> ModelS
 
 def model_type(name: str) -> str | None:
     """The `model_type` in the configuration of a folder or hub repository, if it can be had."""
-    path = Path(name).expanduser() / "config.json"
-    if not path.is_file() and HUB_ID.fullmatch(name):
-        from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
-
-        cached = try_to_load_from_cache(name, "config.json")
+    folder = Path(name).expanduser()
+    if not (folder / "config.json").is_file() and HUB_ID.fullmatch(name):
+        repository = MatchingFiles(name, pattern="config.json")
         try:
-            if not isinstance(cached, str):
-                # Asked first, for a download is tried again and again where there is no network.
-                HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
-                cached = hf_hub_download(name, "config.json")
-            path = Path(cached)
-        except Exception:
+            folder = repository.here() or repository.fetch(repository.ask())
+        except LsnsError:
             # Not there, or offline: what loads the model will say so.
             return None
-    kind = read_json(path).get("model_type")
+    kind = read_json(folder / "config.json").get("model_type")
     return kind if isinstance(kind, str) else None
 
 
-def cached_commit(name: str, revision: str | None = None) -> str | None:
+def cached_commit(name: str, revision: str | None = None, *, pretrained: bool = True) -> str | None:
     """The commit of the snapshot of a hub repository that is on this machine, if there is one."""
-    folder = snapshot_folder(name, revision)
+    folder = snapshot_folder(name, revision, pretrained=pretrained)
     return None if folder is None else folder.name
 
 
-def snapshot_folder(name: str, revision: str | None = None) -> Path | None:
-    """The folder of a snapshot of a hub repository that is on this machine, if there is one."""
-    from huggingface_hub import try_to_load_from_cache
+def snapshot_folder(
+    name: str, revision: str | None = None, *, pretrained: bool = True
+) -> Path | None:
+    """The folder of a snapshot of a hub repository that is on this machine, if it is whole.
 
-    found = try_to_load_from_cache(name, "config.json", revision=revision)
-    # The cache keeps snapshots/<commit>/config.json.
-    return Path(found).parent if isinstance(found, str) else None
+    Args:
+        name: hub id.
+        revision: branch or tag, as it was downloaded, or commit, which may be abbreviated. By
+            default `main`; where `HF_HUB_OFFLINE` is set, any that is here will do.
+        pretrained: whether weights belong to it.
+    """
+    from huggingface_hub import constants
 
-
-def _commit_on_hub(name: str, revision: str | None) -> str:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        commit = HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT_SECONDS).sha
-    except RepositoryNotFoundError:
-        raise LsnsError(
-            f"no model {name!r}: no such folder, and the hub has none of that name that you may "
-            "read (a gated one needs `hf auth login`)"
-        ) from None
-    except RevisionNotFoundError:
-        raise LsnsError(f"model {name!r} has no revision {revision!r} on the hub") from None
-    except Exception as error:
-        # Whatever the hub's client raises when it is offline: it changes with its version.
-        raise LsnsError(
-            f"no model {name!r} on this machine, and the hub cannot be reached ({error}); give a "
-            f"folder or a .gguf file, or {bundled.NAME}, which needs no hub"
-        ) from None
-    if commit is None:
-        raise LsnsError(f"the hub names no commit of {name!r}; give one with --revision")
-    return commit
+    repository = ModelRepository(name, revision, pretrained)
+    folder = repository.here()
+    if folder is None and revision is None and constants.HF_HUB_OFFLINE:
+        return repository.newest()
+    return folder

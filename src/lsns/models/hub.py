@@ -1,0 +1,380 @@
+"""Repositories of the hub: what of them is on this machine, and how the rest gets here.
+
+The hub's own cache is read as it lies on disk: `refs/<branch or tag>` names a commit, and
+`snapshots/<commit>` holds its files. The hub's client is imported only where the hub is asked, for
+that takes as long as all else of a second run.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from lsns.cache import atomic, read_json
+from lsns.errors import LsnsError
+
+logger = logging.getLogger(__name__)
+TIMEOUT_SECONDS = 20
+COMMIT = re.compile(r"[0-9a-f]{40}")
+# What git takes for the beginning of a commit.
+ABBREVIATED = re.compile(r"[0-9a-f]{4,40}")
+# Branches, tags and refs/pr/1; no way out of the folder of refs.
+REF = re.compile(r"(?!.*\.\.)\w[\w./+-]*")
+# Configuration, tokenizer and code of a model.
+SMALL_FILES = (".json", ".jinja", ".txt", ".model", ".py", ".tiktoken", ".spm", ".vocab", ".bpe")
+TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "*.spm", "*.bpe")
+# In the order in which transformers looks for them.
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Repository(ABC):
+    """A repository of the hub, and what is wanted of it.
+
+    Attributes:
+        name: its hub id.
+        revision: branch, tag or commit, which may be abbreviated; None for the default branch.
+    """
+
+    name: str
+    revision: str | None = None
+    kind: ClassVar[Literal["model", "dataset"]] = "model"
+    # What to do where there is no hub.
+    instead: ClassVar[str] = "give a folder"
+
+    def title(self) -> str:
+        """What it is called in messages."""
+        return f"{self.kind} {self.name!r}"
+
+    @abstractmethod
+    def missing(self, folder: Path) -> str | None:
+        """What a snapshot lacks of what is wanted, in words; None if it is whole."""
+
+    @abstractmethod
+    def choose(self, names: list[str], commit: str) -> list[list[str]]:
+        """Of the names of all files, those that are wanted, in batches to be had in turn."""
+
+    def here(self) -> Path | None:
+        """The snapshot of `revision` that is on this machine, found without asking the hub.
+
+        Raises:
+            LsnsError: several commits on this machine begin with `revision`.
+        """
+        commit = self._commit_here()
+        return None if commit is None else self._whole(commit)
+
+    def newest(self) -> Path | None:
+        """The whole snapshot that came to this machine last, of whatever revision."""
+        found = [folder for commit in self._commits() if (folder := self._whole(commit))]
+        return max(found, key=lambda folder: folder.stat().st_mtime_ns, default=None)
+
+    def ask(self) -> str:
+        """The commit that the hub has for `revision`, which is remembered.
+
+        Where the hub is of no help and no revision was asked for, the newest that is here is taken.
+
+        Raises:
+            LsnsError: there is none that could be used.
+        """
+        # An abbreviation of what has come in part: the hub may not know abbreviations.
+        revision = self._commit_here() if self._abbreviates() else None
+        try:
+            commit = self._info(revision or self.revision).sha
+        except Exception as error:  # which ones the client raises changes with its version
+            return self._without_hub(error)
+        if commit is None:
+            raise LsnsError(f"the hub names no commit of {self.title()}; give one with --revision")
+        self._remember(commit)
+        return commit
+
+    def fetch(self, commit: str) -> Path:
+        """The whole snapshot of a commit; what is missing of it is downloaded.
+
+        Raises:
+            LsnsError: it could not be downloaded, or the hub has not all that is wanted.
+        """
+        return self._whole(commit) or self._download(commit)
+
+    def _whole(self, commit: str) -> Path | None:
+        folder = self._cache() / "snapshots" / commit
+        return folder if folder.is_dir() and self.missing(folder) is None else None
+
+    def _cache(self) -> Path:
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HUB_CACHE) / f"{self.kind}s--{self.name.replace('/', '--')}"
+
+    def _commits(self) -> list[str]:
+        folder = self._cache() / "snapshots"
+        return (
+            [p.name for p in folder.iterdir() if COMMIT.fullmatch(p.name)]
+            if folder.is_dir()
+            else []
+        )
+
+    def _commit_here(self) -> str | None:
+        ref = self._ref()
+        if ref is not None and ref.is_file():
+            commit = ref.read_text(encoding="utf-8", errors="replace").strip()
+            return commit if COMMIT.fullmatch(commit) else None
+        if not self._abbreviates():
+            return None
+        found = [c for c in self._commits() if c.startswith(str(self.revision).lower())]
+        if len(found) > 1:
+            raise LsnsError(
+                f"revision {self.revision!r} of {self.title()} could be any of "
+                f"{', '.join(sorted(found))}; give more of it"
+            )
+        return found[0] if found else None
+
+    def _abbreviates(self) -> bool:
+        return bool(ABBREVIATED.fullmatch((self.revision or "").lower()))
+
+    def _ref(self) -> Path | None:
+        name = self.revision or "main"
+        return self._cache() / "refs" / name if REF.fullmatch(name) else None
+
+    def _remember(self, commit: str) -> None:
+        """So that the next run finds it without asking, and where there is no network."""
+        ref = self._ref()
+        if ref is None or (self.revision and commit.startswith(self.revision.lower())):
+            return
+        # The cache may be shared and not ours to write.
+        with suppress(LsnsError), atomic(ref) as temporary:
+            temporary.write_text(commit, encoding="utf-8")
+
+    def _info(self, revision: str | None, *, sizes: bool = False) -> Any:
+        from huggingface_hub import HfApi
+
+        return HfApi().repo_info(
+            self.name,
+            revision=revision,
+            repo_type=self.kind,
+            timeout=TIMEOUT_SECONDS,
+            files_metadata=sizes,
+        )
+
+    def _without_hub(self, error: Exception) -> str:
+        what, advice = self._explain(error)
+        newest = self.newest() if self.revision is None else None
+        if newest is not None:
+            _say_once(
+                f"{self.title()}: {what}; using {newest.name[:12]}, the newest on this machine"
+            )
+            return newest.name
+        commit = self._commit_here()
+        part = commit and self.missing(self._cache() / "snapshots" / commit)
+        state = f"only in part ({part} missing)" if part else "not"
+        at = f" at revision {self.revision!r}" if self.revision else ""
+        raise LsnsError(f"{self.title()}{at} is {state} on this machine, and {what}; {advice}")
+
+    def _download(self, commit: str) -> Path:
+        from huggingface_hub import snapshot_download
+
+        folder, begun = self._cache() / "snapshots" / commit, time.monotonic()
+        try:
+            found = self._info(commit, sizes=True).siblings or []
+            sizes = {file.rfilename: file.size or 0 for file in found}
+            batches = self.choose(list(sizes), commit)
+            self._announce(commit, {n: sizes[n] for batch in batches for n in batch}, folder)
+            with _bars():
+                for batch in batches:
+                    snapshot_download(
+                        self.name, revision=commit, repo_type=self.kind, allow_patterns=batch
+                    )
+        except LsnsError:
+            raise
+        except Exception as error:  # which ones the client raises changes with its version
+            what, advice = self._explain(error)
+            raise LsnsError(
+                f"the download of {self.title()} broke off: {what}; {advice}; "
+                "the same command goes on with what is missing"
+            ) from None
+        if lacking := self.missing(folder):
+            raise LsnsError(f"{self.title()} at {commit[:12]} on the hub has no {lacking}")
+        logger.info("downloaded %s in %.0f s", self.title(), time.monotonic() - begun)
+        return folder
+
+    def _announce(self, commit: str, sizes: Mapping[str, int], folder: Path) -> None:
+        left = [size for name, size in sizes.items() if not (folder / name).is_file()]
+        logger.info(
+            "downloading %s at %s: %d files, %s", self.title(), commit[:12], len(left),
+            _in_bytes(sum(left)),
+        )  # fmt: skip
+
+    def _explain(self, error: BaseException) -> tuple[str, str]:
+        """What went wrong with the hub, and what to do."""
+        from huggingface_hub import constants, errors
+
+        while isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
+            error = error.__cause__
+        if isinstance(error, errors.HfHubHTTPError):
+            return self._explain_answer(error, error.response.status_code)
+        if isinstance(error, errors.HFValidationError):
+            return "its name is no possible hub id", self.instead
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            place = error.filename or constants.HF_HUB_CACHE
+            return f"{place} could not be written ({error.strerror})", (
+                "make room or have it opened, or choose another place with HF_HOME"
+            )
+        offline = isinstance(error, errors.OfflineModeIsEnabled)
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = "HF_HUB_OFFLINE is set" if offline else reason
+        return f"the hub cannot be reached ({reason})", self.instead
+
+    def _explain_answer(self, error: Exception, status: int) -> tuple[str, str]:
+        from huggingface_hub import constants, errors
+
+        page = f"{constants.ENDPOINT}/{'' if self.kind == 'model' else 'datasets/'}{self.name}"
+        gated = isinstance(error, errors.GatedRepoError)
+        if isinstance(error, errors.RepositoryNotFoundError) and not gated:
+            return "the hub has none of that name that you may read", (
+                "check the name (most are owner/name), or log in with `hf auth login` to a private one"
+            )
+        if isinstance(error, errors.RevisionNotFoundError):
+            return "the hub has no such revision of it", f"branches and tags are listed at {page}"
+        if gated or status in (401, 403):
+            return f"the hub does not let you have it ({status}: gated, or no valid log-in)", (
+                f"ask for access at {page}, and log in with `hf auth login`"
+            )
+        if status == 429:
+            return "the hub is asked too often from here (429)", (
+                "wait some minutes, or log in with `hf auth login`, and try again"
+            )
+        fault = "a fault of its own" if status >= 500 else "another answer than expected"
+        return f"the hub has {fault} ({status})", f"try again later, or {self.instead}"
+
+
+@dataclass(frozen=True)
+class ModelRepository(Repository):
+    """A model: configuration and tokenizer, and weights if they are wanted.
+
+    Attributes:
+        weights: whether weights are wanted.
+    """
+
+    weights: bool = True
+    instead: ClassVar[str] = "give a folder or a .gguf file, or smollm2-135m, which needs no hub"
+
+    def missing(self, folder: Path) -> str | None:
+        """`config.json`, a tokenizer or weights, where they are not there."""
+        if not (folder / "config.json").is_file():
+            return "config.json"
+        if not any(file.is_file() for pattern in TOKENIZERS for file in folder.glob(pattern)):
+            return "tokenizer"
+        return _missing_weights(folder) if self.weights else None
+
+    def choose(self, names: list[str], commit: str) -> list[list[str]]:
+        """The small files first: where the configuration and weights are, they are, too."""
+        if "config.json" not in names:
+            raise LsnsError(f"{self.title()} holds no model: the hub has no config.json of it")
+        small = [name for name in names if _is_small(name) and name != "config.json"]
+        return [small, ["config.json", *self._weights(names, commit)]]
+
+    def _weights(self, names: list[str], commit: str) -> list[str]:
+        if not self.weights:
+            return []
+        first = next((name for name in WEIGHTS if name in names), None)
+        if first is None:
+            raise LsnsError(
+                f"{self.title()} has no weights that transformers reads on the hub (one of "
+                f"{', '.join(WEIGHTS)}); choose another, or {self.instead}"
+            )
+        if not first.endswith(".json"):
+            return [first]
+        from huggingface_hub import hf_hub_download
+
+        index = Path(hf_hub_download(self.name, first, revision=commit))
+        return [first, *_shards(index)]
+
+
+@dataclass(frozen=True)
+class MatchingFiles(Repository):
+    """The files of a repository whose names match a pattern.
+
+    Attributes:
+        pattern: of file names, as of a shell.
+        number: how many there are.
+    """
+
+    pattern: str = "*"
+    number: int = 1
+
+    def missing(self, folder: Path) -> str | None:
+        """The files that match, where there are fewer than there should be."""
+        found = len(list(folder.glob(self.pattern)))
+        return f"{self.number - found} files" if found < self.number else None
+
+    def choose(self, names: list[str], commit: str) -> list[list[str]]:
+        """All that match."""
+        return [[name for name in names if fnmatch(name, self.pattern)]]
+
+
+def _is_small(name: str) -> bool:
+    """Code may lie in folders; other frameworks' copies do."""
+    wanted = name.endswith(SMALL_FILES) and not name.endswith(".index.json")
+    return wanted and ("/" not in name or name.endswith((".py", ".jinja")))
+
+
+def _missing_weights(folder: Path) -> str | None:
+    first = next((name for name in WEIGHTS if (folder / name).is_file()), None)
+    if first is None:
+        return "weights"
+    shards = _shards(folder / first) if first.endswith(".json") else []
+    lacking = [name for name in shards if not (folder / name).is_file()]
+    return f"weights ({', '.join(lacking)})" if lacking else None
+
+
+def _shards(index: Path) -> list[str]:
+    named = read_json(index).get("weight_map")
+    return sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
+
+
+def _in_bytes(number: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number} bytes"
+
+
+@cache
+def _say_once(message: str) -> None:
+    """A model's files are looked for more than once in a run."""
+    logger.info(message)
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """The hub's own bars on a terminal, and none elsewhere or where nothing is to be reported."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    shown = sys.stderr is not None and sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING)
+    if shown or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
