@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 Files = dict[str, bytes]
@@ -32,8 +32,8 @@ class Hub:
         repositories: files by kind and name (`models/gpt2`), then by commit.
         refs: commits of branches and tags, by repository; `main` is the last commit if not named.
         status: the answer to everything about a repository, instead of its content.
-        cut: bytes of a file's content, by the end of the file's name, after which the hub goes
-            away: the connection is cut, and the file is not had from then on.
+        cut: bytes of a file's content after which the connection is cut, by the end of its name.
+        then: what becomes of a file that was cut: it is `cut` again, `refused` or `had`.
         asked: method and path of every request.
         url: its address.
     """
@@ -42,6 +42,7 @@ class Hub:
     refs: dict[str, dict[str, str]] = field(default_factory=dict)
     status: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
+    then: Literal["cut", "refused", "had"] = "cut"
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -131,11 +132,14 @@ class _Handler(BaseHTTPRequestHandler):
         if asked := self.headers.get("Range"):
             start, status = int(asked.removeprefix("bytes=").split("-")[0]), 206
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        end = next((size for name, size in self.hub.cut.items() if file.endswith(name)), None)
-        if end is not None and start >= end and self.command == "GET":
-            self._fail(503, {})
-            return
-        self._answer(body[start:], status, headers, end=end and end - start)
+        cut = next((name for name in self.hub.cut if file.endswith(name)), None)
+        end = None if cut is None else self.hub.cut[cut]
+        if cut is not None and self.command == "GET" and self.hub.then != "cut":
+            self.hub.cut[cut] = 0
+            if end == 0 and self.hub.then == "refused":
+                self._fail(503, {})
+                return
+        self._answer(body[start:], status, headers, end=end or None)
 
     def _files(self, repository: str, revision: str) -> tuple[str, Files] | None:
         """The commit and its files; where there are none, that is answered."""

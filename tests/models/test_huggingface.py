@@ -183,6 +183,31 @@ def test_code_of_the_model_runs_only_if_asked_for(folder):
     assert not marker.exists()
 
 
+class Touching:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_could_run_code_is_not_read(folder, zipped):
+    marker, weights = folder / "ran", folder / "pytorch_model.bin"
+    state = dict(make_model().model.state_dict())
+    (folder / "model.safetensors").unlink()
+    torch.save(state, weights, _use_new_zipfile_serialization=zipped)
+    assert lsns.load_model(str(folder), device="cpu").num_layers == 3
+    torch.save(state | {"more": Touching(marker)}, weights, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(lsns.LsnsError, match=r"more in it than tensors \(found: pathlib") as caught:
+        lsns.load_model(str(folder), device="cpu")
+    assert "as safetensors" in str(caught.value)
+    assert "weights_only" not in str(caught.value)
+    assert not marker.exists()
+
+
 def test_settings_of_transformers_are_put_back(folder):
     from transformers.utils import logging
 

@@ -41,6 +41,9 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+OFFLINE = "the hub cannot be reached (HF_HUB_OFFLINE is set)"
+# As the client of the hub's client calls it, whichever it is.
+CUT = ("RemoteProtocolError", "ReadError", "ReadTimeout", "ChunkedEncodingError")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -72,18 +75,18 @@ class Repository(ABC):
         """Of the names of all files, those that are wanted, in batches to be had in turn."""
 
     def here(self) -> Path | None:
-        """The snapshot of `revision` that is on this machine, found without asking the hub.
+        """The snapshot of `revision` that is on this machine, whole, found without asking the hub.
+
+        Where `HF_HUB_OFFLINE` is set and no revision was asked for, any that is here will do.
 
         Raises:
             LsnsError: several commits on this machine begin with `revision`.
         """
-        commit = self._commit_here()
-        return None if commit is None else self._whole(commit)
+        from huggingface_hub import constants
 
-    def newest(self) -> Path | None:
-        """The whole snapshot that came to this machine last, of whatever revision."""
-        found = [folder for commit in self._commits() if (folder := self._whole(commit))]
-        return max(found, key=lambda folder: folder.stat().st_mtime_ns, default=None)
+        commit = self._commit_here()
+        folder = None if commit is None else self._whole(commit)
+        return self._newest(OFFLINE) if folder is None and constants.HF_HUB_OFFLINE else folder
 
     def ask(self) -> str:
         """The commit that the hub has for `revision`, which is remembered.
@@ -111,6 +114,15 @@ class Repository(ABC):
             LsnsError: it could not be downloaded, or the hub has not all that is wanted.
         """
         return self._whole(commit) or self._download(commit)
+
+    def _newest(self, why: str) -> Path | None:
+        """The whole snapshot that came to this machine last, where any revision will do."""
+        found = [folder for commit in self._commits() if (folder := self._whole(commit))]
+        if self.revision is not None or not found:
+            return None
+        newest = max(found, key=lambda folder: folder.stat().st_mtime_ns)
+        _say_once(f"{self.title()}: {why}; using {newest.name[:12]}, the newest on this machine")
+        return newest
 
     def _whole(self, commit: str) -> Path | None:
         folder = self._cache() / "snapshots" / commit
@@ -173,11 +185,7 @@ class Repository(ABC):
 
     def _without_hub(self, error: Exception) -> str:
         what, advice = self._explain(error)
-        newest = self.newest() if self.revision is None else None
-        if newest is not None:
-            _say_once(
-                f"{self.title()}: {what}; using {newest.name[:12]}, the newest on this machine"
-            )
+        if newest := self._newest(what):
             return newest.name
         commit = self._commit_here()
         part = commit and self.missing(self._cache() / "snapshots" / commit)
@@ -234,9 +242,11 @@ class Repository(ABC):
             return f"{place} could not be written ({error.strerror})", (
                 "make room or have it opened, or choose another place with HF_HOME"
             )
-        offline = isinstance(error, errors.OfflineModeIsEnabled)
         reason = str(error).partition("\n")[0] or type(error).__name__
-        reason = "HF_HUB_OFFLINE is set" if offline else reason
+        if type(error).__name__ in CUT:
+            return f"the connection was cut ({reason})", "try again"
+        if isinstance(error, errors.OfflineModeIsEnabled):
+            return OFFLINE, self.instead
         return f"the hub cannot be reached ({reason})", self.instead
 
     def _explain_answer(self, error: Exception, status: int) -> tuple[str, str]:
@@ -246,7 +256,8 @@ class Repository(ABC):
         gated = isinstance(error, errors.GatedRepoError)
         if isinstance(error, errors.RepositoryNotFoundError) and not gated:
             return "the hub has none of that name that you may read", (
-                "check the name (most are owner/name), or log in with `hf auth login` to a private one"
+                "check the name (most are owner/name), or log in with `hf auth login` if it is "
+                "private"
             )
         if isinstance(error, errors.RevisionNotFoundError):
             return "the hub has no such revision of it", f"branches and tags are listed at {page}"

@@ -142,10 +142,4 @@ def snapshot_folder(
             default `main`; where `HF_HUB_OFFLINE` is set, any that is here will do.
         pretrained: whether weights belong to it.
     """
-    from huggingface_hub import constants
-
-    repository = ModelRepository(name, revision, pretrained)
-    folder = repository.here()
-    if folder is None and revision is None and constants.HF_HUB_OFFLINE:
-        return repository.newest()
-    return folder
+    return ModelRepository(name, revision, pretrained).here()
