@@ -18,7 +18,8 @@ import pytest
 from tests.architectures import tiny_module
 from tests.evaluation.test_blimp import parquet_bytes, rows_of
 from tests.hub import Files, Hub, commit_of, serving
-from tests.test_guide import lines, pytestmark as with_the_guide
+from tests.test_guide import lines
+from tests.test_guide import pytestmark as with_the_guide
 from tests.tiny import make_module, make_tokenizer
 
 GUIDE = {
@@ -230,9 +231,12 @@ def test_faults_of_the_hub_are_told_apart(hub, user, tiny):
         "odd": ((418, {}), "has another answer than expected (418); try"),
     }
     hub.status |= {f"models/{name}": answer for name, (answer, _) in answers.items()}
-    hub.add("empty", {"config.json": b"{}", "model.gguf": b""})
+    llama = b'{"model_type": "llama"}'
+    hub.add("empty", {"config.json": llama, "tokenizer.json": b"{}", "model.gguf": b""})
     hub.add("none", {"README.md": b""})
-    asked = [*answers, "missing", "empty", "none", "some/tiny"]
+    own = b'{"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}'
+    hub.add("own", {"config.json": own, "tokenizer.json": b"{}", "model.safetensors": b"large"})
+    asked = [*answers, "missing", "empty", "none", "own", "some/tiny"]
     done = user.run(
         *([*LOCALIZE, name] for name in asked[:-1]), [*LOCALIZE, "some/tiny", "--revision", "no"]
     )
@@ -242,6 +246,7 @@ def test_faults_of_the_hub_are_told_apart(hub, user, tiny):
         "has none of that name that you may read; check the name",
         "has no weights that transformers reads",
         "holds no model: the hub has no config.json",
+        "allow it with --trust-remote-code",
         "the hub has no such revision of it; branches and tags are listed at http://",
     ]
     assert len(said) == len(expected), done.stderr
@@ -250,6 +255,7 @@ def test_faults_of_the_hub_are_told_apart(hub, user, tiny):
         assert repr(name) in line
     assert f"codes: {'2 ' * len(said)}torch" in done.stdout
     assert "Traceback" not in done.stderr
+    assert not any("own" in asked and "safetensors" in asked for asked in hub.asked)
 
 
 def test_the_bars_of_a_download_are_for_a_terminal(user, tiny):

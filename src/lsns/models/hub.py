@@ -74,6 +74,10 @@ class Repository(ABC):
     def choose(self, names: list[str], commit: str) -> list[list[str]]:
         """Of the names of all files, those that are wanted, in batches to be had in turn."""
 
+    def is_small(self) -> bool:
+        """Whether it is had in no time, and so without a word."""
+        return False
+
     def here(self) -> Path | None:
         """The snapshot of `revision` that is on this machine, whole, found without asking the hub.
 
@@ -201,7 +205,8 @@ class Repository(ABC):
             found = self._info(commit, sizes=True).siblings or []
             sizes = {file.rfilename: file.size or 0 for file in found}
             batches = self.choose(list(sizes), commit)
-            self._announce(commit, {n: sizes[n] for batch in batches for n in batch}, folder)
+            if not self.is_small():
+                self._announce(commit, {n: sizes[n] for batch in batches for n in batch}, folder)
             with _bars():
                 for batch in batches:
                     snapshot_download(
@@ -217,7 +222,8 @@ class Repository(ABC):
             ) from None
         if lacking := self.missing(folder):
             raise LsnsError(f"{self.title()} at {commit[:12]} on the hub has no {lacking}")
-        logger.info("downloaded %s in %.0f s", self.title(), time.monotonic() - begun)
+        if not self.is_small():
+            logger.info("downloaded %s in %.0f s", self.title(), time.monotonic() - begun)
         return folder
 
     def _announce(self, commit: str, sizes: Mapping[str, int], folder: Path) -> None:
@@ -283,6 +289,10 @@ class ModelRepository(Repository):
 
     weights: bool = True
     instead: ClassVar[str] = "give a folder or a .gguf file, or smollm2-135m, which needs no hub"
+
+    def is_small(self) -> bool:
+        """Whether only a configuration and a tokenizer are wanted."""
+        return not self.weights
 
     def missing(self, folder: Path) -> str | None:
         """`config.json`, a tokenizer or weights, where they are not there."""

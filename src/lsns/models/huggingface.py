@@ -135,6 +135,7 @@ class HuggingFaceModel(BaseModel):
         if self._in_memory is not None:
             model = self._in_memory[0]
         else:
+            self._check_configuration()
             where = self._where()
             with explained(self.name), quiet_transformers():
                 model = self._from_files(where).eval()
@@ -142,6 +143,15 @@ class HuggingFaceModel(BaseModel):
         self._decoder = decoder_of(model)
         self._takes_use_cache = "use_cache" in inspect.signature(self._decoder.forward).parameters
         return model
+
+    def _check_configuration(self) -> None:
+        """What cannot be loaded is said before its weights are downloaded."""
+        from transformers import AutoConfig
+
+        if self._source.kind == "hub":
+            where = self._where(weights=False)
+            with explained(self.name), quiet_transformers():
+                AutoConfig.from_pretrained(**where)
 
     def _setup_tokenizer(self) -> Any:
         if self._in_memory is not None:
@@ -196,14 +206,14 @@ class HuggingFaceModel(BaseModel):
             )
         return model.to(self.device, self.dtype or model.dtype)
 
-    def _where(self) -> dict[str, Any]:
+    def _where(self, *, weights: bool = True) -> dict[str, Any]:
         """What transformers is told of the files, which are on this machine from here on."""
         options: dict[str, Any] = {"trust_remote_code": self._trust_remote_code}
         if self._source.kind == "gguf":
             path = Path(self._source.location)
             options |= {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
         elif self._source.kind == "hub":
-            repository = ModelRepository(self._source.location, weights=self.pretrained)
+            repository = ModelRepository(self._source.location, weights=weights and self.pretrained)
             folder = repository.fetch(str(self._source.revision))
             options["pretrained_model_name_or_path"] = str(folder)
         else:
