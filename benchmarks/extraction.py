@@ -112,7 +112,7 @@ def main() -> None:
 
     from lsns.models import bundled
 
-    folder, _ = bundled.ensure()
+    folder = bundled.ensure()
     weights = (folder / "model.safetensors").stat().st_size / 2**20
     print(f"stimuli: {Path(stimuli).name}; model: {bundled.NAME}; weights {weights:.0f} MB float32")
     loops: dict[str, dict[str, float]] = {}

@@ -17,6 +17,7 @@ from lsns.cache import ActivationStore, DamagedFileError, prepare_folder, result
 from lsns.errors import LsnsError
 from lsns.models.factory import ModelRequest
 from lsns.models.identity import fingerprint, is_same
+from lsns.models.source import ModelSource
 from lsns.moments import Moments, merge_all
 from lsns.stimuli.contrast import Contrast, parse_pooling
 from lsns.terminal import one_line
@@ -303,7 +304,7 @@ def _as_asked(
     # A request that was found in the cache has a source: a registered model is always loaded.
     assert named is not None
     of = found.store.manifest["of"]
-    commit = named.revision if isinstance(model, ModelRequest) else named.commit
+    commit = named.revision if isinstance(named, ModelSource) else named.commit
     asked = {"name": model.name, "label": named.label, "revision": model.revision}
     asked |= {"commit": commit, "blocks": of["blocks"], "lesions": of["lesions"]}
     manifest = {

@@ -68,19 +68,27 @@ def files_read(folder: Path) -> list[Path]:
     return sorted({*others, *(file for file in weights if file.is_file())})
 
 
-def has_weights(folder: Path) -> bool:
-    """Whether a whole set of weights is there."""
+def missing_weights(folder: Path) -> str | None:
+    """The weights, or parts of them, that a folder lacks, in words; None: it has them."""
     weights = _weights(folder)
-    return bool(weights) and all(file.is_file() for file in weights)
+    if not weights:
+        return "weights"
+    lacking = [file.name for file in weights if not file.is_file()]
+    return f"weights ({', '.join(lacking)})" if lacking else None
+
+
+def shards(index: Path) -> list[str]:
+    """The names of the files that an index of weights names."""
+    named = read_json(index).get("weight_map")
+    return sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
 
 
 def _weights(folder: Path) -> list[Path]:
     first = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if first is None:
         return []
-    shards = read_json(first).get("weight_map") if first.suffix == ".json" else None
-    names = {*shards.values()} if isinstance(shards, dict) else set()
-    return [first, *(folder / str(name) for name in names)]
+    parts = shards(first) if first.suffix == ".json" else []
+    return [first, *(folder / name for name in parts)]
 
 
 def _is_weights(file: Path) -> bool:

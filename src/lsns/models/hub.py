@@ -21,8 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from lsns.cache import atomic, read_json
+from lsns.cache import atomic
 from lsns.errors import LsnsError
+from lsns.models.files import WEIGHTS, missing_weights, shards
 
 logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 20
@@ -34,13 +35,6 @@ REF = re.compile(r"(?!.*\.\.)\w[\w./+-]*")
 # Configuration, tokenizer and code of a model.
 SMALL_FILES = (".json", ".jinja", ".txt", ".model", ".py", ".tiktoken", ".spm", ".vocab", ".bpe")
 TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "*.spm", "*.bpe")
-# In the order in which transformers looks for them.
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 OFFLINE = "the hub cannot be reached (HF_HUB_OFFLINE is set)"
 # As the client of the hub's client calls it, whichever it is.
 CUT = ("RemoteProtocolError", "ReadError", "ReadTimeout", "ChunkedEncodingError")
@@ -300,7 +294,7 @@ class ModelRepository(Repository):
             return "config.json"
         if not any(file.is_file() for pattern in TOKENIZERS for file in folder.glob(pattern)):
             return "tokenizer"
-        return _missing_weights(folder) if self.weights else None
+        return missing_weights(folder) if self.weights else None
 
     def choose(self, names: list[str], commit: str) -> list[list[str]]:
         """The small files first: where the configuration and weights are, they are, too."""
@@ -323,7 +317,7 @@ class ModelRepository(Repository):
         from huggingface_hub import hf_hub_download
 
         index = Path(hf_hub_download(self.name, first, revision=commit))
-        return [first, *_shards(index)]
+        return [first, *shards(index)]
 
 
 @dataclass(frozen=True)
@@ -352,20 +346,6 @@ def _is_small(name: str) -> bool:
     """Code may lie in folders; other frameworks' copies do."""
     wanted = name.endswith(SMALL_FILES) and not name.endswith(".index.json")
     return wanted and ("/" not in name or name.endswith((".py", ".jinja")))
-
-
-def _missing_weights(folder: Path) -> str | None:
-    first = next((name for name in WEIGHTS if (folder / name).is_file()), None)
-    if first is None:
-        return "weights"
-    shards = _shards(folder / first) if first.endswith(".json") else []
-    lacking = [name for name in shards if not (folder / name).is_file()]
-    return f"weights ({', '.join(lacking)})" if lacking else None
-
-
-def _shards(index: Path) -> list[str]:
-    named = read_json(index).get("weight_map")
-    return sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
 
 
 def _in_bytes(number: int) -> str:
