@@ -164,7 +164,7 @@ def test_all_benchmarks_controls_and_modes(run, tmp_path):
     assert row["language"] == pytest.approx(both)
     assert row["gap"] == pytest.approx(row["language"] - row["other"])
     text = study.describe()
-    assert text.count("tiny (auto); <eos> in front of each text (--prefix auto)") == 5
+    assert text.count("tiny (float32); <eos> in front of each text (--prefix auto)") == 5
     assert "language (blimp (6 items), syntaxgym (3 items)) against others" in text
     assert "perplexity: perplexity" in text
     assert "few controls" in text
