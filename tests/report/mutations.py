@@ -24,7 +24,7 @@ DTYPES = ("float16", "int8", "bool", "complex64", "U3", "M8[s]", "float64")
 
 def mutate(folder: Path, rng: random.Random) -> str:
     """Change one thing in one file of a results folder; what was done, in words."""
-    name = rng.choice(FILES)
+    name = rng.choice([name for name in FILES if (folder / name).is_file()])
     path = folder / name
     if rng.random() < 0.1:
         return f"{name}: {_damage(path, rng)}"

@@ -187,6 +187,8 @@ def _read_map(path: Path, name: str, metadata: Mapping[str, Any], shape: tuple[i
         raise LsnsError(f"{name} of shape {shape} was expected, found {what}")
     if found.dtype.kind not in "biuf":
         raise LsnsError(f"{name} holds no numbers, but {found.dtype}")
+    if name == "magnitudes" and not np.isfinite(found).all():
+        raise LsnsError(f"{name} holds what is no finite number")
     if (np.abs(found[np.isfinite(found)].astype(np.float64)) > LARGEST).any():
         raise LsnsError(f"{name} holds numbers above {LARGEST:g}")
     return found.astype(bool) if name == "outliers" else found.astype(np.float64)
