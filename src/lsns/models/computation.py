@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import types
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,6 +40,8 @@ PROBE_TEXTS = (
 # Packages whose code is the same wherever they are installed, as far as a result depends on it.
 KNOWN_PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "lsns")
 HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+# Values of a weight that are looked at to notice a change.
+SAMPLED = 16
 
 
 def computed_identity(model: BaseModel) -> str | None:
@@ -59,7 +60,6 @@ def computed_identity(model: BaseModel) -> str | None:
                 "layers": model.get_layer_names(),
                 "code": _code_of_model(model),
                 "hooks": hooks,
-                "switches": _switches(module),
             }
     except Exception:
         # Whatever a model of one's own raises: it is then run, not looked up, and says why itself.
@@ -75,7 +75,7 @@ def state_of(model: BaseModel) -> str:
     modules = [[name, _name_of(type(m)), _attributes(m)] for name, m in model.model.named_modules()]
     content = {
         "modules": modules,
-        "weights": _checksum(model.model),
+        "weights": _sampled(model.model),
         "layers": model.get_layer_names(),
         "config": _config(model.model),
         "tokenizer": [_name_of(type(model.tokenizer)), _token_ids(model.tokenizer)],
@@ -138,19 +138,30 @@ def _content(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _checksum(module: nn.Module) -> int:
-    """Fast, and enough to notice a change."""
-    checksum = 0
-    for piece in _pieces(module, elsewhere=False):
-        checksum = zlib.crc32(piece, checksum)
-    return checksum
+def _sampled(module: nn.Module) -> list[list[Any]]:
+    """Of each weight how often it was written to, and some of its values: to notice a change.
+
+    Torch does not count what is written through `.data`; of that, only what is sampled is seen.
+    To read everything would take as long as to load the model, each time.
+    """
+    values = {**dict(module.named_parameters()), **module.state_dict()}
+    return [
+        [name, value._version if not value.is_inference() else 0, _some_of(value)]
+        for name, value in sorted(values.items())
+        if type(value) in (torch.Tensor, nn.Parameter) and not value.is_meta
+    ]
 
 
-def _pieces(module: nn.Module, *, elsewhere: bool = True) -> Iterator[Any]:
+def _some_of(tensor: torch.Tensor) -> str:
+    plain = tensor.detach().reshape(-1)
+    return repr(plain[:: max(1, len(plain) // SAMPLED)].tolist())
+
+
+def _pieces(module: nn.Module) -> Iterator[Any]:
     """The bytes of all tensors, each after what names it."""
     values = {**dict(module.named_buffers()), **module.state_dict()}
     for name, value in sorted(values.items()):
-        if elsewhere and isinstance(value, torch.Tensor) and value.is_meta:
+        if isinstance(value, torch.Tensor) and value.is_meta:
             value = _weight_elsewhere(module, name)
         yield from _bytes(name, value)
 
@@ -210,17 +221,6 @@ def _plain(value: object) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(one) for one in value]
     return f"{_name_of(value)} {id(value)}" if callable(value) else None
-
-
-def _switches(module: nn.Module) -> list[list[Any]]:
-    """Yes-or-no and named settings of modules of unknown packages, such as that of an adapter."""
-    return [
-        [name, key, value if isinstance(value, str) else str(value)]
-        for name, part in module.named_modules()
-        if not _is_known(type(part).forward)
-        for key, value in sorted(vars(part).items())
-        if isinstance(value, (bool, str)) and key != "training"
-    ]
 
 
 def _tokenizer(tokenizer: Any) -> list[Any]:
