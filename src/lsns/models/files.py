@@ -86,7 +86,8 @@ def shards(index: Path) -> list[str]:
 def _weights(folder: Path) -> list[Path]:
     first = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if first is None:
-        return []
+        # A configuration may name others (`transformers_weights`).
+        return sorted(folder.glob("*.safetensors"))
     parts = shards(first) if first.suffix == ".json" else []
     return [first, *(folder / name for name in parts)]
 

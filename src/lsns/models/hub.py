@@ -307,6 +307,10 @@ class ModelRepository(Repository):
         if not self.weights:
             return []
         first = next((name for name in WEIGHTS if name in names), None)
+        others = [name for name in names if name.endswith(".safetensors") and "/" not in name]
+        if first is None and others:
+            # One of them is named by the configuration (`transformers_weights`).
+            return others
         if first is None:
             raise LsnsError(
                 f"{self.title()} has no weights that transformers reads on the hub (one of "
