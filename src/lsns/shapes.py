@@ -304,6 +304,7 @@ def check_study(path: str | Path, study: Mapping[str, Any]) -> None:
     for row in effects:
         if row["benchmark"] not in whole:
             raise LsnsError(f"{path} is damaged: {row['benchmark']!r} has no intact row"[:200])
+    for row in (*effects, *(study.get("dissociation") or ())):
         for name, value in row.items():
             if name.endswith(_OF_CONTROLS) and not isinstance(value, (int, float, type(None))):
                 raise LsnsError(f"{path} is damaged: {name} is {value!r}"[:_LONGEST_MESSAGE])

@@ -140,6 +140,13 @@ def of_something_else(folder):
         (replace("audit.json", reliability=[1]), "'reliability' is not an object"),
         (replace("audit.json", reliability={"rows": 3}), "'reliability.rows' is not a list"),
         (replace("study/study.json", summary=[{"value": 1}]), "row 0, has no 'benchmark'"),
+        (
+            replace(
+                "study/study.json",
+                dissociation=[{"target": "x", "mode": "zero", "uniform_p": ["x"]}],
+            ),
+            "uniform_p is ['x']",
+        ),
         (other_shapes, "holds no localization: scores of shape (2, 3) was expected, found (2, 2)"),
         (of_something_else, "scores of shape (2, 3) was expected, found nothing"),
     ],
