@@ -724,7 +724,7 @@ def test_other_texts_of_the_same_name_leave_the_earlier_files(tiny_model, contra
 
 
 def test_a_name_from_python_stays_in_the_folder(tiny_model, contrast, tmp_path):
-    hostile = replace(contrast, name="../../x\n" + "y" * 300)
+    hostile = replace(contrast, name="../../x" + "y" * 300)
     tiny_model.name = "../../../model" + "z" * 300
     found = lsns.localize(tiny_model, hostile, percentage=5, cache_dir=tmp_path / "in" / "cache")
     mask, _ = found.save(tmp_path / "in" / "masks")
