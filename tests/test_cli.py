@@ -226,7 +226,7 @@ UNITS = ["--model-name", "tiny", "--device", "cpu", "--num-units", "3"]
     ("arguments", "message"),
     [
         (["localize", "--model-name", HALF], "nor a possible hub id"),
-        (["localize", *UNITS, "--stimuli", f"x{HALF}.csv"], "'x\\udcff.csv' is no UTF-8 text"),
+        (["localize", *UNITS, "--stimuli", f"x{HALF}.csv"], "got 'x\\udcff'"),
         (["lesion", *UNITS, "--stimuli", "mine.csv", "--prompt", HALF], "the prompt '\\udcff'"),
         (["evaluate", *UNITS, "--mask", HALF], "no mask '\\udcff'"),
         (["evaluate", *UNITS, "--limit", "1", "-o", HALF], "'\\udcff' is no UTF-8 text, which"),

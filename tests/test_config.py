@@ -425,6 +425,7 @@ ALWAYS = (
     | BY_TTEST
     | {"report.html"}
     | {f"{stem}.{ending}" for stem in (MASK, P_VALUES) for ending in ("npy", "json")}
+    | {f"{MASK}_units.csv"}
 )
 
 

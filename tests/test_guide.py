@@ -117,7 +117,7 @@ def says_what_was_localized(line: str, out: str) -> None:
     assert "240 positive, 240 negative (built-in language stimuli)" in out
     assert "protocol  last-token" in out
     assert "units: 5% over all layers, highest by ttest" in out
-    assert out.count("wrote cache/") == 2
+    assert out.count("wrote cache/") == 3
 
 
 def says_what_was_lesioned(line: str, out: str) -> None:

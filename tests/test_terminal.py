@@ -40,13 +40,13 @@ LESION = {"difference": -0.1, "difference_low": -0.2, "difference_high": 0.0}
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """A localization whose model and contrast have hostile names."""
+    """A localization whose model and stimuli have hostile names."""
     model = make_model()
     model.name = HOSTILE
     positive, negative = (
         tuple(f"{text} {i}" for i in range(6) for text in half) for half in (TEXTS[:2], TEXTS[2:])
     )
-    contrast = lsns.Contrast(HOSTILE, positive, negative, source=HOSTILE)
+    contrast = lsns.Contrast("x", positive, negative, source=HOSTILE)
     folder = tmp_path_factory.mktemp("cache")
     return lsns.localize(model, contrast, num_units=9, cache_dir=folder), model
 

@@ -119,19 +119,19 @@ def test_what_does_not_parse(text, place, what):
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("(" * 400_000, "400,000 characters, .* at most 100,000"),
-        ("(" * 99_000 + "1 < 2", r"place 99006 of .* found the end"),
+        ("(" * 400_000, "400,000 characters, .* at most 20,000"),
+        ("(" * 19_000 + "1 < 2", r"place 19006 of .* found the end"),
         ("1 < " + "x" * 2_000_000, "2,000,004 characters"),
-        ("1 < 2" + " & 1 < 2" * 10_000 + " 3", "place 80007 of"),
+        ("1 < 2" + " & 1 < 2" * 2_000 + " 3", "place 16007 of"),
         ("1" * 400 + " < 2", "a number is too large"),
         ("1e999 < 2", "a number is too large"),
     ],
 )
 def test_what_is_too_much_is_one_short_line_at_once(text, what):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(LsnsError, match=what) as raised:
         parse(text)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert len(str(raised.value)) < 300
     assert "\n" not in str(raised.value)
 
@@ -139,10 +139,10 @@ def test_what_is_too_much_is_one_short_line_at_once(text, what):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0.5 < " + " + ".join(["(1;%a%)"] * 5000), True),
-        ("5000 = " + " + ".join(["(1;%a%)"] * 5000), True),
-        ("(" * 10_000 + "1 < 2" + ")" * 10_000, True),
-        (" | ".join(["(2 < 1)"] * 5000), False),
+        ("0.5 < " + " + ".join(["(1;%a%)"] * 1900), True),
+        ("1900 = " + " + ".join(["(1;%a%)"] * 1900), True),
+        ("(" * 9_000 + "1 < 2" + ")" * 9_000, True),
+        (" | ".join(["(2 < 1)"] * 1900), False),
     ],
 )
 def test_long_and_deep_formulas_need_no_deep_stack(text, expected):

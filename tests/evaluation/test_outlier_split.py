@@ -167,7 +167,7 @@ def test_a_kind_that_was_asked_for_and_cannot_be_drawn_is_refused(find):
 
 
 def test_a_seed_that_cannot_be_is_not_left_out(find):
-    with pytest.raises(LsnsError, match="seed must lie between"):
+    with pytest.raises(LsnsError, match="seed must be a whole number below"):
         make_conditions(make_targets([find()], never), controls=None, seeds=[-1], modes=("zero",))
 
 
@@ -241,7 +241,7 @@ def test_the_study_has_a_row_for_each(study):
 
 
 def test_the_tables_show_how_many_outliers_each_has(study):
-    lines = str(study[0]).splitlines()
+    lines = study[0].describe().splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("condition  "))
     assert lines[start].split()[:3] == ["condition", "outliers", "value"]
     assert lines[start + 1].split()[0] == "intact"

@@ -130,7 +130,9 @@ def _in_audit(audit: dict[str, Any], text: Text) -> dict[str, Any]:
     _name(audit["confounds"], "measure", text)
     for key in ("rule", "sentence", "source"):
         _name(audit["findings"], key, text)
-    audit["findings"].append({key: text(f"other {key}") for key in ("rule", "level", "sentence")})
+    audit["findings"].append(
+        {"level": "caution"} | {key: text(f"other {key}") for key in ("rule", "sentence")}
+    )
     audit["calibration"]["statistic"] = text("statistic")
     audit["conclusion"] = text("conclusion")
     return audit
