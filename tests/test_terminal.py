@@ -25,7 +25,7 @@ from lsns.evaluation.study import Study
 from lsns.lesions.continuations import Continuation
 from lsns.models.factory import ModelRequest
 from lsns.overlap import overlap
-from lsns.report.text import describe_continuations, describe_localization
+from lsns.report.text import describe_continuations
 from tests.tiny import TEXTS, make_model, write_inputs
 
 # To clear the screen and to colour (C0 and C1), to turn the direction round, to begin a line.
@@ -106,7 +106,7 @@ def test_every_result_prints_in_ten_safe_lines(found):
 
 
 def test_tables_for_the_command_line_are_safe(found):
-    check_safe(describe_localization(found[0]))
+    check_safe(found[0].describe())
     check_safe(describe_continuations(HOSTILE, [Continuation(HOSTILE, HOSTILE, None)] * 4))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lsns.activations import extract as extract
     from lsns.analysis import BaseAnalyzer as BaseAnalyzer
-    from lsns.audits.auditing import Audit as Audit
+    from lsns.audits.audit import Audit as Audit
     from lsns.audits.auditing import audit as audit
     from lsns.audits.comparison import Comparison as Comparison
     from lsns.audits.comparison import compare as compare
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "extract": "activations",
     "BaseAnalyzer": "analysis",
-    "Audit": "audits.auditing",
+    "Audit": "audits.audit",
     "audit": "audits.auditing",
     "Comparison": "audits.comparison",
     "compare": "audits.comparison",

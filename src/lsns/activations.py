@@ -142,7 +142,7 @@ def fill_rows(
         raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
 
     _check_length(model, tokens)
-    check_ids(model, tokens)
+    model.check_ids(tokens)
 
     def compute(batch: Chunk) -> list[Array]:
         return list(_run_batch(model, [tokens[index] for index in batch], how))
@@ -233,40 +233,6 @@ def _check_length(model: BaseModel, tokens: Sequence[Sequence[int]]) -> None:
             f"text {longest + 1} has {len(tokens[longest])} tokens, and the model reads at most "
             f"{limit}; use --max-tokens {limit}"
         )
-
-
-def check_ids(
-    model: BaseModel, tokens: Sequence[Sequence[int]], names: Callable[[int], str] | None = None
-) -> None:
-    """Whether the model has an embedding for every token; a tokenizer may know more than it.
-
-    Args:
-        model: the model.
-        tokens: ids per text.
-        names: what a text is called in an error, by its index; by default by its number.
-
-    Raises:
-        LsnsError: a token without one.
-    """
-    known = n_embeddings(model)
-    for index, ids in enumerate(tokens):
-        strange = max(ids, default=0)
-        if known is not None and strange >= known:
-            token = model.tokenizer.convert_ids_to_tokens(strange)
-            raise LsnsError(
-                f"{names(index) if names else f'text {index + 1}'} has the token {token!r} of id "
-                f"{strange}, and the model has embeddings for {known} tokens; use the tokenizer "
-                "that it was trained with"
-            )
-
-
-def n_embeddings(model: BaseModel) -> int | None:
-    """How many tokens the model has embeddings for, where its module tells."""
-    module: Any = model.model
-    try:
-        return int(module.get_input_embeddings().weight.shape[0])
-    except (AttributeError, NotImplementedError):
-        return None
 
 
 def _only(outputs: dict[int, torch.Tensor], index: int) -> torch.Tensor:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from lsns.__main__ import main as main
 from lsns.errors import LsnsError
 from lsns.interrupts import Interruptible
 from lsns.terminal import (
@@ -181,13 +180,12 @@ def localize(
         Which units.
     """
     from lsns.localization import units_path
-    from lsns.report.text import describe_localization
 
     options = options or LocalizationOptions()
     with _threads(model.threads):
         found = _localize(_request(model, options), options, network)
     paths = found.save(options.cache_dir)
-    say(describe_localization(found))
+    say(found.describe())
     _say_written(*paths, units_path(paths[0]))
 
 
@@ -272,14 +270,14 @@ def run_config(
         Run the code that the configuration names: plugins, a method of your own, what comes with
         the model, functions of lm-eval's tasks. Without it, such a configuration is refused.
     """
+    from lsns.audits.audit import describe_findings
     from lsns.config import ExperimentConfig
     from lsns.experiment import run_experiment
-    from lsns.report.audit_text import describe_findings
-    from lsns.report.text import describe_continuations, describe_localization
+    from lsns.report.text import describe_continuations
 
     read = ExperimentConfig.from_yaml(config, override)
     result = run_experiment(read, source=config, allow_code=allow_code, progress=True)
-    say(describe_localization(result.found))
+    say(result.found.describe())
     for prompt, continuations in result.continuations.items():
         say(f"\n{describe_continuations(prompt, continuations, width())}")
     if result.study is not None:

@@ -44,7 +44,7 @@ from lsns.report.results import (
     TEXT,
     VERSIONS,
 )
-from lsns.report.text import describe_continuations, describe_localization
+from lsns.report.text import describe_continuations
 from lsns.stimuli.contrast import Contrast
 from lsns.stimuli.networks import load_contrast
 
@@ -126,7 +126,7 @@ def run_experiment(
         run = _digest_of_run(config, found)
         # From here on the folder is this run's: what it does not write must not be another's.
         paths = [_take_over(folder, config, run), _write_versions(folder / VERSIONS)]
-        paths += [_write_text(folder / TEXT, describe_localization(found))]
+        paths += [_write_text(folder / TEXT, found.describe())]
         saved = found.save(folder)
         paths += [*saved, units_path(saved[0]), *_write_units(folder, found, run)]
         continuations = _continue_all(request, config, found)

@@ -204,19 +204,16 @@ def test_where_nothing_differs_nothing_is_found(model, tmp_path, monkeypatch, ke
 
 
 def test_repeated_texts_are_said_once_and_only_where_there_are_some(model, tmp_path, caplog):
-    from lsns.report.text import describe_localization
-
     with caplog.at_level("WARNING", logger="lsns"):
-        assert "repeat" not in describe_localization(
-            localize(model, CONTRAST, percentage=10, cache_dir=tmp_path)
-        )
+        plain = localize(model, CONTRAST, percentage=10, cache_dir=tmp_path)
+        assert "repeat" not in plain.describe()
         assert not caplog.records
         three = Contrast("three", POSITIVE + POSITIVE[:3], NEGATIVE)
         found = localize(model, three, percentage=10, cache_dir=tmp_path)
     assert [record.getMessage() for record in caplog.records] == [
         "3 of 19 texts repeat another one: p-values count them as if they did not"
     ]
-    assert "3 texts repeat another one" in describe_localization(found)
+    assert "3 texts repeat another one" in found.describe()
 
 
 def test_a_further_text_that_is_a_positive_one_is_measured_without_it(model, tmp_path):

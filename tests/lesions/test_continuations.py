@@ -7,7 +7,7 @@ import pytest
 
 import lsns
 from lsns.lesions.continuations import continue_under_lesions
-from lsns.report.text import describe_continuations, describe_localization
+from lsns.report.text import describe_continuations
 from tests.tiny import TEXTS
 
 
@@ -73,7 +73,7 @@ def test_lines_are_no_wider_than_a_terminal(tiny_model, found):
 
 
 def test_a_localization_in_words(found):
-    lines = describe_localization(found).splitlines()
+    lines = found.describe().splitlines()
     assert "units     3 blocks x 16 = 48" in lines
     assert any(f"selected  {found.mask.count} units: 20% over all layers" in x for x in lines)
     bars = [line.split() for line in lines[-3:]]
@@ -87,7 +87,7 @@ def test_the_line_of_outliers(tiny_model, tmp_path):
 
     def line(**options):
         found = lsns.localize(tiny_model, contrast, percentage=20, cache_dir=tmp_path, **options)
-        return next(x for x in describe_localization(found).splitlines() if "outliers " in x)
+        return next(x for x in found.describe().splitlines() if "outliers " in x)
 
     over = "the layer's median)"
     assert line() == f"outliers  none selected (mean |activation| over 10 times {over}"

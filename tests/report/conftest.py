@@ -20,7 +20,8 @@ from lsns.analysis import NMDAnalyzer, TTestAnalyzer
 from lsns.analysis.outliers import outlier_units
 from lsns.analysis.results import save_results
 from lsns.cache import write_json
-from lsns.evaluation.benchmarks import Benchmark, MinimalPairs, Perplexity
+from lsns.evaluation.benchmark import Benchmark
+from lsns.evaluation.benchmarks import MinimalPairs, Perplexity
 from lsns.evaluation.conditions import Condition
 from lsns.evaluation.summary import Outcome, dissociate, summarize
 from lsns.lesions.controls import control_mask

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lsns.analysis import MomentsAnalyzer
 from lsns.analysis.selection import random_state
+from lsns.audits.audit import Audit
 from lsns.audits.calibration import (
     ALPHA,
     MOST_PERMUTATIONS,
     PERMUTATIONS,
-    Calibration,
     permutation_test,
 )
-from lsns.audits.confounds import Confound, audit_confounds
+from lsns.audits.confounds import audit_confounds
 from lsns.audits.lesions import ALL, LesionEvidence, find_evidence, read_summary
-from lsns.audits.outliers import OutlierAudit, audit_outliers
-from lsns.audits.protocols import ProtocolOverlap, compare_methods, compare_protocols
+from lsns.audits.outliers import audit_outliers
+from lsns.audits.protocols import compare_methods, compare_protocols
 from lsns.audits.reliability import (
     HALVES,
     MOST_HALVES,
     PERCENTAGES,
     Items,
-    Reliability,
     measure_reliability,
 )
-from lsns.audits.selectivity import Selectivity, measure_selectivity
+from lsns.audits.selectivity import measure_selectivity
 from lsns.audits.verdict import (
-    Finding,
     conclude,
     judge_calibration,
     judge_confounds,
@@ -44,80 +40,13 @@ from lsns.audits.verdict import (
     judge_rest,
     judge_selectivity,
 )
-from lsns.cache import write_json
 from lsns.errors import LsnsError
 from lsns.localization import Localization
 from lsns.measurement import further_activations
 from lsns.models.factory import ModelRequest, check_model
-from lsns.terminal import first_lines, one_line
 
 if TYPE_CHECKING:
     from lsns.models.base import BaseModel
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What an audit found; a part that could not be examined is None, and `missing` says why.
-
-    Attributes:
-        conclusion: one sentence, which follows from the levels of the findings.
-        findings: one for each rule; see `lsns.audits.verdict`.
-        reliability: of masks and scores on other items.
-        selectivity: on items that did not choose the units.
-        calibration: what chance would give.
-        outliers: outlier dimensions in the mask.
-        confounds: what else differs between the conditions.
-        overlaps: with the masks of other methods and protocols.
-        lesions: what a study says of the mask.
-        missing: for a part that is not there, why.
-        manifest: of the localization, with the options of the audit.
-    """
-
-    conclusion: str
-    findings: tuple[Finding, ...]
-    reliability: Reliability | None
-    selectivity: Selectivity | None
-    calibration: Calibration | None
-    outliers: OutlierAudit
-    confounds: tuple[Confound, ...]
-    overlaps: tuple[ProtocolOverlap, ...]
-    lesions: tuple[LesionEvidence, ...]
-    manifest: Mapping[str, Any]
-    missing: Mapping[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """In lists, dictionaries and plain values, as in `audit.json`."""
-        findings = [asdict(one) | {"source": one.source} for one in self.findings]
-        return asdict(self) | {"findings": findings}
-
-    def save(self, path: str | Path) -> Path:
-        """Write it as JSON, in one step."""
-        place = Path(path)
-        write_json(place, self.to_dict())
-        return place
-
-    def __repr__(self) -> str:
-        """Of what, and how its findings are, in one line."""
-        levels = Counter(finding.level for finding in self.findings)
-        named = ", ".join(f"{count} {level}" for level, count in levels.items())
-        stimuli, model = self.manifest["stimuli"]["name"], self.manifest["model"]["name"]
-        return one_line(f"Audit({stimuli} in {model}: findings {named})")
-
-    def __str__(self) -> str:
-        """The findings by their levels, and the conclusion, in at most ten lines."""
-        from lsns.report.audit_text import summarize_audit
-
-        return first_lines(summarize_audit(self), "see describe()")
-
-    def describe(self, columns: int | None = None) -> str:
-        """The tables and the findings, for a terminal.
-
-        Args:
-            columns: that they have to fit in; None: as wide as they are.
-        """
-        from lsns.report.audit_text import describe_audit
-
-        return describe_audit(self, columns)
 
 
 @dataclass(frozen=True, kw_only=True)

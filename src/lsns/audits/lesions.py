@@ -9,7 +9,7 @@ from typing import Any
 
 from lsns.cache import read_json
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmarks import LANGUAGE
+from lsns.evaluation.benchmark import LANGUAGE
 from lsns.evaluation.conditions import CONTROLS, LEAST
 from lsns.evaluation.statistics import ENOUGH_CONTROLS
 from lsns.shapes import check_study

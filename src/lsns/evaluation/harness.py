@@ -25,7 +25,7 @@ import yaml
 
 from lsns.cache import sha256_file
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmarks import Advance, Benchmark, Row
+from lsns.evaluation.benchmark import Advance, Benchmark, Row
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from lsns.activations import check_ids, explained_memory, n_embeddings
+from lsns.activations import explained_memory
 from lsns.chunks import Chunk, fitting, map_chunks, plan_chunks
 from lsns.errors import LsnsError
 from lsns.evaluation.packing import ROW_NODES, Rows, lay_out, split_rows
@@ -73,7 +73,7 @@ def sequence_logprobs(
     """
     if batch_size is not None and batch_size < 1:
         raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
-    check_ids(model, sequences, None if names is None else lambda index: names[index])
+    model.check_ids(sequences, names)
     keys = [tuple(sequence) for sequence in sequences]
     unique, counts = sorted(set(keys)), Counter(keys)
     called = dict(zip(keys, names or [], strict=names is not None))
@@ -340,7 +340,7 @@ def _trial_tokens(model: BaseModel, count: int) -> list[int]:
 
 
 def _vocabulary(model: BaseModel) -> int:
-    return n_embeddings(model) or len(model.tokenizer)
+    return model.n_embeddings or len(model.tokenizer)
 
 
 def _takes_use_cache(module: nn.Module) -> bool:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from lsns.errors import LsnsError
 from lsns.evaluation.logprobs import sequence_logprobs
 from lsns.models.base import BaseModel
-from lsns.models.huggingface import quiet_transformers
+from lsns.models.loading import quiet_transformers
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from lsns.cache import digest_of, read_json, write_csv, write_json
 from lsns.errors import LsnsError
 from lsns.evaluation import flaws
-from lsns.evaluation.benchmarks import Benchmark, parse_benchmarks
+from lsns.evaluation.benchmark import Benchmark
+from lsns.evaluation.benchmarks import parse_benchmarks
 from lsns.evaluation.cells import CellStore, with_condition
 from lsns.evaluation.conditions import (
     Condition,

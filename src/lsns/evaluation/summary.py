@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmarks import DOMAINS, LANGUAGE, OTHER, Benchmark
+from lsns.evaluation.benchmark import DOMAINS, LANGUAGE, OTHER, Benchmark
 from lsns.evaluation.conditions import LEAST, Condition
 from lsns.evaluation.statistics import (
     bootstrap_means,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lsns.evaluation.benchmarks import DOMAINS, LANGUAGE
+from lsns.evaluation.benchmark import DOMAINS, LANGUAGE
 from lsns.evaluation.conditions import CONTROLS, OUTLIERS
 from lsns.evaluation.summary import FEW
 from lsns.terminal import align_columns, one_line

@@ -7,7 +7,7 @@ A subclass supplies four methods (`_load_model`, `_setup_tokenizer`, `_get_model
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -157,6 +157,38 @@ class BaseModel(ABC):
         lesions = [hook.lesion for hook in lesion_hooks(self.model)]
         return list({id(one): one.digest for one in lesions}.values())
 
+    @property
+    def n_embeddings(self) -> int | None:
+        """How many tokens the model has embeddings for, where its module tells."""
+        module: Any = self.model
+        try:
+            return int(module.get_input_embeddings().weight.shape[0])
+        except (AttributeError, NotImplementedError):
+            return None
+
+    def check_ids(
+        self, tokens: Sequence[Sequence[int]], names: Sequence[str] | None = None
+    ) -> None:
+        """Whether the model has an embedding for every token; a tokenizer may know more than it.
+
+        Args:
+            tokens: ids per text.
+            names: what each text is called in an error; by default by its number.
+
+        Raises:
+            LsnsError: a token without one.
+        """
+        known = self.n_embeddings
+        for index, ids in enumerate(tokens):
+            strange = max(ids, default=0)
+            if known is not None and strange >= known:
+                token = self.tokenizer.convert_ids_to_tokens(strange)
+                raise LsnsError(
+                    f"{names[index] if names else f'text {index + 1}'} has the token {token!r} of "
+                    f"id {strange}, and the model has embeddings for {known} tokens; use the "
+                    "tokenizer that it was trained with"
+                )
+
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
         """Run all blocks on right-padded tokens, both of shape (batch, tokens).
 
@@ -174,17 +206,46 @@ class BaseModel(ABC):
         seed: int = 42,
         use_cache: bool = True,
     ) -> str:
-        """Continue `prompt`; see `lsns.lesions.generation.generate`."""
-        from lsns.lesions.generation import generate
+        """The continuation of `prompt`, without the prompt; see `lsns.generate`."""
+        from lsns.models.generation import continue_tokens
 
-        return generate(
-            self,
-            prompt,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-            use_cache=use_cache,
-        )
+        ids = self._prompt_ids(prompt, max_new_tokens, temperature)
+        with self.evaluating():
+            new = continue_tokens(
+                self.model,
+                self.tokenizer,
+                torch.tensor([ids], device=self.device),
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+                use_cache=use_cache,
+            )
+        return self.tokenizer.decode(new, skip_special_tokens=True)
+
+    def _prompt_ids(self, prompt: str, max_new_tokens: int, temperature: float | None) -> list[int]:
+        if max_new_tokens < 1:
+            raise LsnsError(f"max-new-tokens must be at least 1; got {max_new_tokens}")
+        if temperature is not None and not temperature > 0:
+            raise LsnsError(
+                f"temperature must be above 0; got {temperature}; leave it out for greedy"
+            )
+        try:
+            prompt.encode()
+        except UnicodeEncodeError:
+            raise LsnsError(
+                f"the prompt {prompt[:40]!r} is no UTF-8 text; write it as UTF-8"
+            ) from None
+        ids: list[int] = self.tokenizer(prompt)["input_ids"]
+        if not ids:
+            raise LsnsError("the prompt has no tokens; give a longer one")
+        self.check_ids([ids], ["the prompt"])
+        limit = self.context_length
+        if limit is not None and len(ids) + max_new_tokens - 1 > limit:
+            raise LsnsError(
+                f"a prompt of {len(ids)} tokens and {max_new_tokens} new ones are more than the "
+                f"model reads, {limit}; use a shorter prompt or a smaller --max-new-tokens"
+            )
+        return ids
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

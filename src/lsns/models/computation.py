@@ -16,11 +16,11 @@ import sys
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -28,8 +28,20 @@ from torch import nn
 from lsns.cache import digest_of
 from lsns.errors import LsnsError
 
-if TYPE_CHECKING:
-    from lsns.models.base import BaseModel
+
+class Computes(Protocol):
+    """What is read of a model of this package to know what it computes; see `BaseModel`."""
+
+    model: nn.Module
+    tokenizer: Any
+    device: torch.device
+
+    @property
+    def context_length(self) -> int | None: ...
+    def get_layer_names(self) -> list[str]: ...
+    def evaluating(self) -> AbstractContextManager[None]: ...
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None: ...
+
 
 # Of different lengths: English, nonwords, and what tokenizers treat in ways of their own.
 PROBE_TEXTS = (
@@ -44,7 +56,7 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 SAMPLED = 16
 
 
-def computed_identity(model: BaseModel) -> str | None:
+def computed_identity(model: Computes) -> str | None:
     """Names what a model in memory computes; None if it does not compute the same twice.
 
     Lesions are no part of it: they are taken off while the model is probed.
@@ -67,7 +79,7 @@ def computed_identity(model: BaseModel) -> str | None:
     return None if content["probe"] is None else f"computed:{digest_of(content)}"
 
 
-def state_of(model: BaseModel) -> str:
+def state_of(model: Computes) -> str:
     """Names all of a model that may be changed in memory without a foreign hook or `forward`.
 
     To be compared within one process: with what it was when the model was loaded.
@@ -83,7 +95,7 @@ def state_of(model: BaseModel) -> str:
     return digest_of(content)
 
 
-def is_foreign(model: BaseModel) -> bool:
+def is_foreign(model: Computes) -> bool:
     """Whether code runs in it that is of none of the known packages: a hook, a patched method."""
     shadowed = [name for name in vars(model) if callable(getattr(type(model), name, None))]
     kinds = {type(module) for module in model.model.modules()}
@@ -241,7 +253,7 @@ def _token_ids(tokenizer: Any) -> list[list[int]]:
 # What a model does.
 
 
-def _probe(model: BaseModel) -> str | None:
+def _probe(model: Computes) -> str | None:
     """SHA-256 of block outputs and logits of the fixed texts; None if they differ the next time."""
     tokens = _token_ids(model.tokenizer)
     tokens = [ids[: model.context_length or 64][:64] for ids in tokens if ids]
@@ -253,7 +265,7 @@ def _probe(model: BaseModel) -> str | None:
     return first if first == second else None
 
 
-def _run(model: BaseModel, ids: torch.Tensor, mask: torch.Tensor) -> str:
+def _run(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> str:
     digest = hashlib.sha256()
 
     def read(_module: Any, _inputs: Any, output: Any) -> None:
@@ -261,7 +273,7 @@ def _run(model: BaseModel, ids: torch.Tensor, mask: torch.Tensor) -> str:
             digest.update(piece)
 
     with ExitStack() as stack:
-        for block in model.blocks:
+        for block in map(model.model.get_submodule, model.get_layer_names()):
             stack.callback(block.register_forward_hook(read).remove)
         model.forward(ids, mask)
     for piece in _bytes("logits", _logits(model, ids, mask)):
@@ -274,7 +286,7 @@ def _tensors_of(output: Any) -> list[torch.Tensor]:
     return [part for part in parts if isinstance(part, torch.Tensor)]
 
 
-def _logits(model: BaseModel, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
+def _logits(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
     try:
         output = model.model(input_ids=ids, attention_mask=mask)
     except Exception:
@@ -321,7 +333,7 @@ def _patches(module: nn.Module) -> list[tuple[str, Callable[..., Any]]]:
     return found if own is None else [*found, ("forward", own)]
 
 
-def _code_of_model(model: BaseModel) -> list[Any]:
+def _code_of_model(model: Computes) -> list[Any]:
     kinds = {type(module) for module in model.model.modules()}
     foreign = sorted([_name_of(k), _code_of_class(k)] for k in kinds if not _is_known(k.forward))
     patched = {

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from lsns.models.base import BaseModel
 from lsns.models.blocks import check_outputs, find_blocks
 from lsns.models.computation import check_weights
 from lsns.models.hub import ModelRepository
+from lsns.models.loading import explained, in_a_line, quiet_transformers
 from lsns.models.source import ModelSource, resolve_model
 
 
@@ -304,7 +303,7 @@ def runnable(model: nn.Module) -> Iterator[None]:
     except Exception as error:
         raise LsnsError(
             f"{type(model).__name__} does not run on tokens alone, as a decoder-only language "
-            f"model does: {_reason(error)}"
+            f"model does: {in_a_line(error)}"
         ) from error
 
 
@@ -316,72 +315,3 @@ def decoder_of(model: nn.Module) -> nn.Module:
         return model
     decoder = model.get_decoder()
     return decoder if isinstance(decoder, PreTrainedModel) else model.base_model
-
-
-def convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write a GGUF file's model, dequantized to float32, and its tokenizer as a folder."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    where: dict[str, Any] = {
-        "pretrained_model_name_or_path": gguf.parent,
-        "gguf_file": gguf.name,
-    }
-    with explained(gguf.name), quiet_transformers():
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-        # Dequantized, but still marked as quantized, which save_pretrained refuses.
-        quantizer = getattr(model, "hf_quantizer", None)
-        if quantizer is not None:
-            quantizer.remove_quantization_config(model)
-        model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-
-
-@contextmanager
-def explained(name: str) -> Iterator[None]:
-    """Turn what transformers raises while loading into one line."""
-    try:
-        yield
-    except LsnsError:
-        raise
-    except torch.OutOfMemoryError:
-        raise LsnsError(
-            f"model {name!r} does not fit on the device; try --dtype bfloat16"
-        ) from None
-    except Exception as error:
-        # Each file format, tokenizer and architecture raises errors of its own.
-        raise LsnsError(f"model {name!r} could not be loaded: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, UnpicklingError):
-        named = re.search(r"GLOBAL ([\w.]+)", text)
-        found = f"found: {named[1]}" if named else "found: an operation that tensors do not need"
-        # The text advises to switch the check off.
-        return (
-            f"its weights are a pickle file with more in it than tensors ({found}), and "
-            "reading that can run code; get or convert them, from a source that you trust, as "
-            "safetensors"
-        )
-    if "couldn't connect" in text or "offline" in text.lower() or "Connection" in text:
-        return "it needs files of another repository, and the hub cannot be reached; load it online"
-    if "trust_remote_code" in text:
-        return "it brings code of its own; read it, then allow it with --trust-remote-code"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Neither bars nor advice from transformers; both settings are put back."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

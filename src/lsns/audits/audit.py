@@ -1,23 +1,87 @@
-"""An audit as lines for a terminal."""
+"""`Audit`: what an audit found, as values, as JSON, and as lines for a terminal."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-from lsns.terminal import align_columns, one_line
-
-if TYPE_CHECKING:
-    from lsns.audits.auditing import Audit
-    from lsns.audits.calibration import Calibration
-    from lsns.audits.confounds import Confound
-    from lsns.audits.outliers import OutlierAudit
-    from lsns.audits.protocols import ProtocolOverlap
-    from lsns.audits.reliability import Reliability
-    from lsns.audits.selectivity import Selectivity
+from lsns.audits.calibration import Calibration
+from lsns.audits.confounds import Confound
+from lsns.audits.lesions import LesionEvidence
+from lsns.audits.outliers import OutlierAudit
+from lsns.audits.protocols import ProtocolOverlap
+from lsns.audits.reliability import Reliability
+from lsns.audits.selectivity import Selectivity
+from lsns.audits.verdict import Finding
+from lsns.cache import write_json
+from lsns.terminal import align_columns, first_lines, one_line
 
 WIDTH = 96
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found; a part that could not be examined is None, and `missing` says why.
+
+    Attributes:
+        conclusion: one sentence, which follows from the levels of the findings.
+        findings: one for each rule; see `lsns.audits.verdict`.
+        reliability: of masks and scores on other items.
+        selectivity: on items that did not choose the units.
+        calibration: what chance would give.
+        outliers: outlier dimensions in the mask.
+        confounds: what else differs between the conditions.
+        overlaps: with the masks of other methods and protocols.
+        lesions: what a study says of the mask.
+        missing: for a part that is not there, why.
+        manifest: of the localization, with the options of the audit.
+    """
+
+    conclusion: str
+    findings: tuple[Finding, ...]
+    reliability: Reliability | None
+    selectivity: Selectivity | None
+    calibration: Calibration | None
+    outliers: OutlierAudit
+    confounds: tuple[Confound, ...]
+    overlaps: tuple[ProtocolOverlap, ...]
+    lesions: tuple[LesionEvidence, ...]
+    manifest: Mapping[str, Any]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """In lists, dictionaries and plain values, as in `audit.json`."""
+        findings = [asdict(one) | {"source": one.source} for one in self.findings]
+        return asdict(self) | {"findings": findings}
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON, in one step."""
+        place = Path(path)
+        write_json(place, self.to_dict())
+        return place
+
+    def __repr__(self) -> str:
+        """Of what, and how its findings are, in one line."""
+        levels = Counter(finding.level for finding in self.findings)
+        named = ", ".join(f"{count} {level}" for level, count in levels.items())
+        stimuli, model = self.manifest["stimuli"]["name"], self.manifest["model"]["name"]
+        return one_line(f"Audit({stimuli} in {model}: findings {named})")
+
+    def __str__(self) -> str:
+        """The findings by their levels, and the conclusion, in at most ten lines."""
+        return first_lines(summarize_audit(self), "see describe()")
+
+    def describe(self, columns: int | None = None) -> str:
+        """The tables and the findings, for a terminal.
+
+        Args:
+            columns: that they have to fit in; None: as wide as they are.
+        """
+        return describe_audit(self, columns)
 
 
 def describe_audit(audit: Audit, columns: int | None = None) -> str:
