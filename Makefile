@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint docs browser bench clean
+.PHONY: demo test test-slow lint docs browser bench lowest clean
 
 # Localize language units in the bundled model, lesion them beside controls, audit what was found,
 # and write it all on one page.
@@ -41,8 +41,19 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python benchmarks/lesion.py
 	$(BIN)/python benchmarks/scoring.py --pairs src/lsns/evaluation/data/minimal_pairs.jsonl --limit 10
 
+# The main job with the oldest packages that pyproject.toml allows (torch: that of requirements.txt).
+lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	grep "^torch==" requirements.txt > $(VENV)-lowest/constraints.txt
+	$(PYTHON) scripts/lowest_versions.py torch >> $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c $(VENV)-lowest/constraints.txt -e '.[gguf,evaluation]'
+	$(VENV)-lowest/bin/lsns localize --model-name smollm2-135m --percentage 1 --cache-dir $(VENV)-lowest/cache
+	$(VENV)-lowest/bin/lsns evaluate --model-name smollm2-135m --percentage 1 --limit 1 --seeds 1 \
+		--cache-dir $(VENV)-lowest/cache -o $(VENV)-lowest/results
+
 clean:
-	rm -rf $(VENV) cache site results
+	rm -rf $(VENV) $(VENV)-lowest cache site results
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
