@@ -121,3 +121,14 @@ def test_one_line_and_exit_2(lsns, capsys, arguments, message):
     said = [line for line in lines if line.startswith("lsns: ")]
     assert len(said) == 1
     assert message in said[0]
+
+
+def test_items_that_cannot_be_read_are_told_of_before_the_model_is_looked_for(lsns, capsys):
+    Path("deep.jsonl").write_text("[" * 200_000)
+    there = ["--model-name", "./nowhere", "--cache-dir", "other"]
+    assert run(["evaluate", *there, "--benchmark", "blimp:deep.jsonl"]) == 2
+    assert "deep.jsonl, line 1: values nested" in capsys.readouterr().err
+    text = "model: {name: ./nowhere}\nevaluation: {benchmarks: ['blimp:deep.jsonl']}\n"
+    Path("run.yaml").write_text(text)
+    assert run(["run", "run.yaml"]) == 2
+    assert "deep.jsonl, line 1: values nested" in capsys.readouterr().err

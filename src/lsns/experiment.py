@@ -26,7 +26,7 @@ from lsns.cache import (
 )
 from lsns.config import AnalysisConfig, ExperimentConfig, LesionConfig, is_written_by_lsns
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmarks import parse_benchmarks
+from lsns.evaluation.benchmarks import check_items, parse_benchmarks
 from lsns.evaluation.conditions import Target, make_targets
 from lsns.lesions.continuations import Continuation, continue_under_lesions
 from lsns.lesions.controls import Control
@@ -121,6 +121,7 @@ def run_experiment(
     folder = _output_folder(config.output_dir)
     with _alone(folder):
         _check_not_lost(source, folder / CONFIG)
+        _check_items(config, folder)
         request = SharedRequest.of(_request(config))
         found = _localize(request, contrast, config, progress=progress)
         run = _digest_of_run(config, found)
@@ -209,6 +210,13 @@ def _code_of_tasks(config: ExperimentConfig) -> list[str]:
     asked = config.evaluation
     made = parse_benchmarks(asked.benchmarks, limit=asked.limit) if asked.benchmarks else []
     return [code for benchmark in made for code in benchmark.code]
+
+
+def _check_items(config: ExperimentConfig, folder: Path) -> None:
+    """Before the model runs; of a study that was finished, items need not be read."""
+    asked = config.evaluation
+    if asked.benchmarks and not (folder / STUDY_FILES[0]).exists():
+        check_items(parse_benchmarks(asked.benchmarks, limit=asked.limit))
 
 
 def _output_folder(output_dir: str) -> Path:

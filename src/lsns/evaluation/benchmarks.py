@@ -227,6 +227,16 @@ def parse_benchmarks(texts: str | Sequence[str], *, limit: int | None = None) ->
     ]
 
 
+def check_items(benchmarks: Sequence[Benchmark]) -> None:
+    """Read the items: one that cannot be read is told of before the model runs.
+
+    Raises:
+        LsnsError: items that cannot be read.
+    """
+    for benchmark in benchmarks:
+        _ = benchmark.size
+
+
 def _make(kind: str, argument: str, limit: int | None, spec: str) -> Benchmark:
     if spec == "blimp":
         return Blimp(kind, argument, limit)

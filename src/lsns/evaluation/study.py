@@ -21,7 +21,7 @@ from lsns.cache import digest_of, read_json, write_csv, write_json
 from lsns.errors import LsnsError
 from lsns.evaluation import flaws
 from lsns.evaluation.benchmark import Benchmark
-from lsns.evaluation.benchmarks import parse_benchmarks
+from lsns.evaluation.benchmarks import check_items, parse_benchmarks
 from lsns.evaluation.cells import CellStore, with_condition
 from lsns.evaluation.conditions import (
     Condition,
@@ -201,6 +201,8 @@ def evaluate(
     store = CellStore(Path(output_dir))
     chosen = parse_benchmarks(benchmarks, limit=limit)
     permit([code for benchmark in chosen for code in benchmark.code], allowed=allow_code)
+    # Of a study that was finished, the items need not be read.
+    check_items([] if (Path(output_dir) / "study.json").exists() else chosen)
     subject = _Subject(model)
     targets = make_targets(
         masks,
