@@ -109,3 +109,25 @@ def test_handlers_are_put_back(number):
     finally:
         for n, handler in before.items():
             signal.signal(n, handler)
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_an_interruption_in_a_destructor_is_not_lost(number):
+    class Interrupted:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def work() -> None:
+        Interrupted()
+        for _ in range(500):
+            time.sleep(0.01)
+
+    before = sys.unraisablehook, signal.getsignal(number)
+    signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), Interruptible() as interruptible:
+            work()
+        assert interruptible.signal == number
+        assert sys.unraisablehook is before[0]
+    finally:
+        signal.signal(number, before[1])

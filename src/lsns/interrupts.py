@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 TYPE_CHECKING = False
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # A second signal within this is the first one, sent on by a parent.
 ECHO_SECONDS = 1.0
+# After which a destructor, which an interruption cannot leave, has ended.
+AGAIN_SECONDS = 0.05
 
 
 def leave_at_once() -> None:
@@ -40,12 +43,15 @@ class Interruptible:
         self.signal: int | None = None
         self._since = 0.0
         self._before: dict[int, Any] = {}
+        self._hook = sys.unraisablehook
 
     def __enter__(self) -> Interruptible:
         self._before = _handle(self._interrupt)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._dropped
         return self
 
     def __exit__(self, *_: object) -> None:
+        sys.unraisablehook = self._hook
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -55,6 +61,17 @@ class Interruptible:
             raise KeyboardInterrupt
         if time.monotonic() - self._since > ECHO_SECONDS:
             _leave(number)
+
+    def _dropped(self, what: Any) -> None:
+        """Python drops what is raised in a destructor: an interruption there comes again."""
+        if self.signal is None or what.exc_type is not KeyboardInterrupt:
+            self._hook(what)
+            return
+        from _thread import interrupt_main
+        from threading import Timer
+
+        number, self.signal = self.signal, None
+        Timer(AGAIN_SECONDS, interrupt_main, [number]).start()
 
 
 def _handle(handler: Handler) -> dict[int, Any]:
