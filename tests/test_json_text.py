@@ -43,10 +43,10 @@ def test_what_json_writes_is_read(value):
     ],
 )
 def test_what_is_refused(text, message):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(LsnsError, match=f"^file, line 3: .*{message}") as raised:
         json_value(text, "file, line 3")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert len(str(raised.value)) < 300
     assert "\n" not in str(raised.value)
 

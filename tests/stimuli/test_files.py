@@ -433,9 +433,9 @@ def test_a_header_of_any_length_and_width_is_named_in_short(tmp_path: Path) -> N
 def test_many_columns_of_ones_own_cost_no_more_than_their_cells(tmp_path: Path) -> None:
     wide = ",".join(map(str, range(100_000)))
     path = csv_file(tmp_path, f"text,condition,{wide}\n" + GOOD * 5_000)
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(read_contrast(path).positive) == 10_000
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 DEEP = "[" * 200_000 + "]" * 200_000
@@ -462,9 +462,9 @@ def test_json_that_is_deep_or_damaged_is_told_in_a_line(
 ) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(f'{{"text": "a", "condition": "positive"}}\n{row}\n')
-    start = time.perf_counter()
+    start = time.process_time()
     message = refusal(lambda: read_contrast(path))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert f"{path}, line 2: " in message
     assert words in message
     assert len(message) < 400
