@@ -47,9 +47,12 @@ nitpick_ignore_regex = [
 # Of no use to one who does not work on the package itself.
 nitpick_ignore = [
     ("py:class", "lsns.cache.ActivationStore"),
-    ("py:class", "lsns.evaluation.benchmarks.Benchmark"),
+    ("py:class", "lsns.evaluation.benchmark.Benchmark"),
     ("py:class", "lsns.evaluation.conditions.Condition"),
     ("py:class", "lsns.evaluation.conditions.MaskSpec"),
+    # Names of types that signatures show as they are written.
+    ("py:class", "Masks"),
+    ("py:class", "MaskSpec"),
     ("py:class", "lsns.models.source.ModelSource"),
 ]
 
