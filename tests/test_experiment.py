@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 
 import lsns
-from lsns.cache import locked
 from lsns.cli import run
 from lsns.config import (
     AnalysisConfig,
@@ -33,6 +32,7 @@ from lsns.config import (
 from lsns.experiment import run_experiment
 from lsns.models.factory import SharedRequest
 from lsns.report.results import read_results
+from lsns.store import locked
 from tests.tiny import write_inputs
 
 UNITS = 9

@@ -19,13 +19,13 @@ import pytest
 
 import lsns
 from lsns import terminal
-from lsns.cache import locked
 from lsns.cli import run
 from lsns.evaluation.study import Study
 from lsns.lesions.continuations import Continuation
 from lsns.models.factory import ModelRequest
 from lsns.overlap import overlap
 from lsns.report.text import describe_continuations
+from lsns.store import locked
 from tests.tiny import TEXTS, make_model, write_inputs
 
 # To clear the screen and to colour (C0 and C1), to turn the direction round, to begin a line.

@@ -551,7 +551,7 @@ def compare(
         File for the comparison as JSON.
     """
     from lsns.audits.comparison import compare as compare_pairs
-    from lsns.cache import write_json
+    from lsns.store import write_json
 
     asked = model or CompareModelOptions()
     with _threads(asked.threads):

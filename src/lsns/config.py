@@ -23,7 +23,6 @@ from lsns.analysis.outliers import THRESHOLD
 from lsns.analysis.selection import PercentileRange
 from lsns.audits.calibration import MOST_PERMUTATIONS
 from lsns.audits.reliability import MOST_HALVES
-from lsns.cache import atomic
 from lsns.errors import LsnsError
 from lsns.evaluation.conditions import CONTROLS, MOST_SEEDS
 from lsns.evaluation.statistics import MOST_RESAMPLES
@@ -31,6 +30,7 @@ from lsns.lesions.controls import Control
 from lsns.plugins import ANALYZERS
 from lsns.stimuli.contrast import Pooling, parse_pooling
 from lsns.stimuli.networks import NETWORKS
+from lsns.store import atomic
 
 Condition = Literal["none", "network", "random", "uniform", "layer", "magnitude", "outliers"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")

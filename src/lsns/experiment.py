@@ -15,15 +15,6 @@ from typing import TYPE_CHECKING, Any, get_args
 from lsns.analysis import MomentsAnalyzer
 from lsns.analysis.results import save_results
 from lsns.audits.auditing import Audit, AuditOptions, audit
-from lsns.cache import (
-    atomic,
-    digest_of,
-    locked,
-    prepare_folder,
-    remove,
-    results_folder,
-    write_json,
-)
 from lsns.config import AnalysisConfig, ExperimentConfig, LesionConfig, is_written_by_lsns
 from lsns.errors import LsnsError
 from lsns.evaluation.benchmarks import check_items, parse_benchmarks
@@ -47,6 +38,15 @@ from lsns.report.results import (
 from lsns.report.text import describe_continuations
 from lsns.stimuli.contrast import Contrast
 from lsns.stimuli.networks import load_contrast
+from lsns.store import (
+    atomic,
+    digest_of,
+    locked,
+    prepare_folder,
+    remove,
+    results_folder,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from lsns.evaluation.study import Study

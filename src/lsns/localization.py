@@ -15,7 +15,15 @@ from jaxtyping import Bool, Float
 
 from lsns.analysis import METHODS, BaseAnalyzer, MomentsAnalyzer
 from lsns.analysis.outliers import THRESHOLD, check_threshold, outlier_units
-from lsns.cache import (
+from lsns.errors import LsnsError
+from lsns.mask import UnitMask
+from lsns.measurement import UNSET, Measurement, measure
+from lsns.models.factory import ModelRequest, check_model
+from lsns.moments import adjust_p_values, welch
+from lsns.plugins import ANALYZERS, installed, load_attribute, names_code
+from lsns.stimuli.contrast import Contrast
+from lsns.stimuli.networks import NETWORKS, load_contrast
+from lsns.store import (
     atomic,
     digest_of,
     manifest_path,
@@ -26,14 +34,6 @@ from lsns.cache import (
     results_folder,
     write_array,
 )
-from lsns.errors import LsnsError
-from lsns.mask import UnitMask
-from lsns.measurement import UNSET, Measurement, measure
-from lsns.models.factory import ModelRequest, check_model
-from lsns.moments import adjust_p_values, welch
-from lsns.plugins import ANALYZERS, installed, load_attribute, names_code
-from lsns.stimuli.contrast import Contrast
-from lsns.stimuli.networks import NETWORKS, load_contrast
 from lsns.terminal import one_line
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from lsns.cache import manifest_path, read_array, write_array
 from lsns.errors import LsnsError
 from lsns.shapes import Manifest, check
+from lsns.store import manifest_path, read_array, write_array
 from lsns.terminal import one_line
 
 Array = np.ndarray[Any, Any]

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lsns.analysis import BaseAnalyzer, MomentsAnalyzer
-from lsns.cache import ActivationStore, DamagedFileError, prepare_folder, results_folder
 from lsns.errors import LsnsError
 from lsns.models.factory import ModelRequest
 from lsns.models.identity import fingerprint, is_same
 from lsns.models.source import ModelSource
 from lsns.moments import Moments, merge_all
 from lsns.stimuli.contrast import Contrast, parse_pooling
+from lsns.store import ActivationStore, DamagedFileError, prepare_folder, results_folder
 from lsns.terminal import one_line
 from lsns.terminal import progress as show_progress
 

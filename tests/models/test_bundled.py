@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import lsns
-from lsns.cache import read_json, write_json
 from lsns.models import bundled as module
 from lsns.models.source import resolve_model
+from lsns.store import read_json, write_json
 
 
 def test_it_is_what_it_says(bundled):

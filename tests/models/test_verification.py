@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import lsns.cli
-from lsns.cache import write_json
 from lsns.models import bundled, source
+from lsns.store import write_json
 from tests.tiny import make_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

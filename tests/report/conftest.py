@@ -19,13 +19,13 @@ from lsns import UnitMask
 from lsns.analysis import NMDAnalyzer, TTestAnalyzer
 from lsns.analysis.outliers import outlier_units
 from lsns.analysis.results import save_results
-from lsns.cache import write_json
 from lsns.evaluation.benchmark import Benchmark
 from lsns.evaluation.benchmarks import MinimalPairs, Perplexity
 from lsns.evaluation.conditions import Condition
 from lsns.evaluation.summary import Outcome, dissociate, summarize
 from lsns.lesions.controls import control_mask
 from lsns.report.results import Results, read_results
+from lsns.store import write_json
 
 Array = np.ndarray[Any, Any]
 N_LAYERS, HIDDEN_SIZE, N_ITEMS = 12, 96, 40

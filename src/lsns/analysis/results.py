@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lsns.cache import DamagedFileError, atomic, parse_object, read_arrays
 from lsns.errors import LsnsError
+from lsns.store import DamagedFileError, atomic, parse_object, read_arrays
 
 Array = np.ndarray[Any, Any]
 # Stands in the JSON where an array stood.

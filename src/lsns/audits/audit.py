@@ -17,7 +17,7 @@ from lsns.audits.protocols import ProtocolOverlap
 from lsns.audits.reliability import Reliability
 from lsns.audits.selectivity import Selectivity
 from lsns.audits.verdict import Finding
-from lsns.cache import write_json
+from lsns.store import write_json
 from lsns.terminal import align_columns, first_lines, one_line
 
 WIDTH = 96

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lsns.cache import read_json
 from lsns.errors import LsnsError
 from lsns.evaluation.benchmark import LANGUAGE
 from lsns.evaluation.conditions import CONTROLS, LEAST
 from lsns.evaluation.statistics import ENOUGH_CONTROLS
 from lsns.shapes import check_study
+from lsns.store import read_json
 
 Row = Mapping[str, Any]
 ALL, OUTLIERS, REST = "all", "outliers", "rest"

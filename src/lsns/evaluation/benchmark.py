@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsns.cache import digest_of, sha256_file
+from lsns.store import digest_of, sha256_file
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore

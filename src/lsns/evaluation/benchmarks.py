@@ -12,9 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsns.cache import sha256_file
 from lsns.errors import LsnsError
 from lsns.evaluation.benchmark import DOMAINS, OTHER, Advance, Benchmark, Row
+from lsns.store import sha256_file
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lsns.cache import remembered_sha256
 from lsns.errors import LsnsError
 from lsns.models.hub import MatchingFiles
+from lsns.store import remembered_sha256
 
 REPOSITORY = "nyu-mll/blimp"
 COMMIT = "c469a80f9d2f1ac16a45fca2890918172ad5694a"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lsns.cache import DamagedFileError, atomic, digest_of, locked, prepare_folder
 from lsns.errors import LsnsError
+from lsns.store import DamagedFileError, atomic, digest_of, locked, prepare_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from lsns.cache import sha256_file
 from lsns.errors import LsnsError
 from lsns.evaluation.benchmark import Advance, Benchmark, Row
+from lsns.store import sha256_file
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore

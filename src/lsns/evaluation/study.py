@@ -17,7 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsns.cache import digest_of, read_json, write_csv, write_json
 from lsns.errors import LsnsError
 from lsns.evaluation import flaws
 from lsns.evaluation.benchmark import Benchmark
@@ -39,6 +38,7 @@ from lsns.localization import Localization, localize
 from lsns.models.factory import ModelRequest, SharedRequest, check_model
 from lsns.models.identity import fingerprint
 from lsns.plugins import permit
+from lsns.store import digest_of, read_json, write_csv, write_json
 from lsns.terminal import Progress, first_lines, one_line
 from lsns.terminal import progress as show_progress
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from lsns.cache import digest_of
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask, as_mask
 from lsns.models.base import BaseModel
 from lsns.models.blocks import hidden_states, with_hidden_states
 from lsns.models.factory import check_model
+from lsns.store import digest_of
 
 if TYPE_CHECKING:
     from lsns.localization import Localization

@@ -14,7 +14,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from lsns.cache import (
+from lsns.errors import LsnsError
+from lsns.store import (
     locked,
     prepare_folder,
     read_json,
@@ -23,7 +24,6 @@ from lsns.cache import (
     user_folder,
     write_json,
 )
-from lsns.errors import LsnsError
 
 logger = logging.getLogger(__name__)
 NAME = "smollm2-135m"

@@ -25,8 +25,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from lsns.cache import digest_of
 from lsns.errors import LsnsError
+from lsns.store import digest_of
 
 
 class Computes(Protocol):

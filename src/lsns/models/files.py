@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lsns.cache import digest_of, read_json, remembered_sha256
 from lsns.errors import LsnsError
+from lsns.store import digest_of, read_json, remembered_sha256
 
 # Configuration, tokenizer, remote code, weights.
 MODEL_FILES = (".json", ".jinja", ".txt", ".model", ".py", ".safetensors", ".bin")

@@ -21,9 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from lsns.cache import atomic
 from lsns.errors import LsnsError
 from lsns.models.files import WEIGHTS, missing_weights, shards
+from lsns.store import atomic
 
 logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 20

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lsns.cache import read_json, remembered_sha256
 from lsns.errors import LsnsError
 from lsns.models import bundled
 from lsns.models.files import files_identity
 from lsns.models.hub import MatchingFiles, ModelRepository
+from lsns.store import read_json, remembered_sha256
 
 logger = logging.getLogger(__name__)
 Kind = Literal["folder", "gguf", "hub"]

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsns.cache import CHUNK_BYTES, reread_sha256
 from lsns.errors import LsnsError
 from lsns.models import bundled
 from lsns.models.files import SHA256, files_read
 from lsns.models.source import ALIASES, HUB_ID, snapshot_folder
+from lsns.store import CHUNK_BYTES, reread_sha256
 
 GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lsns.cache import atomic
 from lsns.errors import LsnsError
+from lsns.store import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

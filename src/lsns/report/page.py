@@ -18,7 +18,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsns.cache import atomic
 from lsns.errors import LsnsError
 from lsns.report.page_figures import figures_of
 from lsns.report.page_figures_study import dissociation_table, lesion_table
@@ -35,6 +34,7 @@ from lsns.report.page_text import (
     title_of_page,
 )
 from lsns.report.results import CONFIG, CONTINUATIONS, PAGE, VERSIONS, Results, Row, read_results
+from lsns.store import atomic
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -24,10 +24,10 @@ from jaxtyping import Bool, Float
 
 from lsns import shapes
 from lsns.analysis.results import load_results
-from lsns.cache import parse_object, read_bytes
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask
 from lsns.shapes import check, check_study
+from lsns.store import parse_object, read_bytes
 
 Array = np.ndarray[Any, Any]
 Row = Mapping[str, Any]

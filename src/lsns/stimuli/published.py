@@ -11,10 +11,10 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lsns.cache import atomic, prepare_folder
 from lsns.errors import LsnsError
 from lsns.stimuli.contrast import Contrast, clip
 from lsns.stimuli.files import read_cells
+from lsns.store import atomic, prepare_folder
 
 LANGLOC_URL = (
     "https://raw.githubusercontent.com/brain-score/language/"

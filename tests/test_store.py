@@ -23,8 +23,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsns import cache
-from lsns.cache import (
+from lsns import store as store_module
+from lsns.errors import LsnsError
+from lsns.store import (
     ActivationStore,
     DamagedFileError,
     atomic,
@@ -41,7 +42,6 @@ from lsns.cache import (
     write_csv,
     write_json,
 )
-from lsns.errors import LsnsError
 
 SPAWN = multiprocessing.get_context("spawn")
 SHAPE = (6, 2, 3)
@@ -312,13 +312,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         paths.append(path)
         return sha256_file(path)
 
-    monkeypatch.setattr(cache, "sha256_file", counted)
+    monkeypatch.setattr(store_module, "sha256_file", counted)
     return paths
 
 
 def test_sha256_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
     content = os.urandom(1000) * 9000
-    assert len(content) > 2 * cache.CHUNK_BYTES
+    assert len(content) > 2 * store_module.CHUNK_BYTES
     (tmp_path / "large").write_bytes(content)
     assert sha256_file(tmp_path / "large") == hashlib.sha256(content).hexdigest()
 
@@ -388,7 +388,7 @@ def test_rot_that_no_time_tells_of(tmp_path: Path, own_user_folder: Path) -> Non
         )
         read = remembered_sha256(file)
         assert (read == sound) == (place == 20_000)
-    assert cache.reread_sha256(file) == (hashlib.sha256(content).hexdigest(), sound)
+    assert store_module.reread_sha256(file) == (hashlib.sha256(content).hexdigest(), sound)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"stamp": []}'])
