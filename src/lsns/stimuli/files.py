@@ -31,13 +31,20 @@ _LIMIT = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Row:
-    """One stimulus, and where it stands."""
+class _Row:
+    """One stimulus, and where it stands, such as `file.csv, line 3`."""
 
-    line: int
+    where: str
     text: str
     condition: str
     group: str | None
+
+    @property
+    def further(self) -> str | None:
+        """The name of its further condition; None for one of the two that localize."""
+        if not self.condition.startswith(FURTHER):
+            return None
+        return self.condition.removeprefix(FURTHER).strip()
 
 
 def read_contrast(
@@ -92,8 +99,8 @@ def read_table(table: Any, *, name: str = "table", **protocol: Any) -> Contrast:
         raise LsnsError(f"{where} has columns of different lengths")
     cells = zip(texts, conditions, groups, strict=True)
     rows = (
-        _row(where, line, dict(zip(COLUMNS, row, strict=True)))
-        for line, row in enumerate(cells, start=1)
+        _row(f"{where}, row {number}", dict(zip(COLUMNS, row, strict=True)))
+        for number, row in enumerate(cells, start=1)
     )
     return _make_contrast(where, rows, name=name, source="a table given in Python", **protocol)
 
@@ -105,12 +112,10 @@ def add_further(contrast: Contrast, path: Path) -> Contrast:
         LsnsError: as `read_contrast`; a row of another condition; a condition that the contrast
             has already.
     """
-    rows, further = _split(_checked(path, _rows(path)))
+    rows, further = _split(path, _rows(path))
     if rows:
-        raise LsnsError(
-            f"{_at(path, rows[0].line)}: condition {rows[0].condition!r}; expected {FURTHER}NAME"
-        )
-    return _with_further(contrast, path, further)
+        raise LsnsError(f"{rows[0].where}: condition {rows[0].condition!r}; expected {FURTHER}NAME")
+    return _with_further(contrast, further)
 
 
 def read_text(path: Path) -> str:
@@ -181,34 +186,28 @@ def _check_size(path: Path, lines: int) -> None:
 
 
 def _make_contrast(
-    where: Path | str, given: Iterable[Row], *, name: str, source: str, **protocol: Any
+    where: Path | str, given: Iterable[_Row], *, name: str, source: str, **protocol: Any
 ) -> Contrast:
-    found = _checked(where, given)
-    rows, further = _split(found)
-    _check_groups(where, rows)
-    positive = [row for row in rows if row.condition == "positive"]
-    negative = [row for row in rows if row.condition == "negative"]
-    for condition, of_it in (("positive", positive), ("negative", negative)):
-        if len(of_it) < 2:
+    rows, further = _split(where, given)
+    _check_groups(rows)
+    sides = {c: [row for row in rows if row.condition == c] for c in ("positive", "negative")}
+    for condition, found in sides.items():
+        if len(found) < 2:
+            total = len(rows) + sum(map(len, further.values()))
             raise LsnsError(
-                f"{where} holds {len(of_it)} {condition} texts of {len(found)}; "
+                f"{where} holds {len(found)} {condition} texts of {total}; "
                 "a contrast needs at least 2 positive and 2 negative ones"
             )
     contrast = Contrast(
         name=name,
-        positive=tuple(row.text for row in positive),
-        negative=tuple(row.text for row in negative),
-        positive_groups=_groups(positive),
-        negative_groups=_groups(negative),
+        positive=_texts(sides["positive"]),
+        negative=_texts(sides["negative"]),
+        positive_groups=_groups(sides["positive"]),
+        negative_groups=_groups(sides["negative"]),
         source=source,
         **protocol,
     )
-    return _with_further(contrast, where, further)
-
-
-def _at(where: Path | str, number: int) -> str:
-    """For messages: a line of a file, or a row of what is none."""
-    return f"{where}, {'line' if isinstance(where, Path) else 'row'} {number}"
+    return _with_further(contrast, further)
 
 
 def _values(table: Any, column: str) -> list[Any] | None:
@@ -229,69 +228,55 @@ def _is_missing(value: object) -> bool:
     return not isinstance(value, str) and str(value) in ("nan", "<NA>")
 
 
-def _checked(where: Path | str, given: Iterable[Row]) -> list[Row]:
-    rows = list(given)
-    if not rows:
-        raise LsnsError(f"{where} holds no stimuli; expected rows with {FORMAT_HELP}")
-    for row in rows:
-        _check_row(where, row)
-    return rows
-
-
-def _split(rows: list[Row]) -> tuple[list[Row], dict[str, list[Row]]]:
+def _split(where: Path | str, given: Iterable[_Row]) -> tuple[list[_Row], dict[str, list[_Row]]]:
     """The rows of the two conditions, and those of the further ones by name."""
-    main: list[Row] = []
-    further: dict[str, list[Row]] = {}
-    for row in rows:
-        name = _further_name(row.condition)
-        (main if name is None else further.setdefault(name, [])).append(row)
+    main: list[_Row] = []
+    further: dict[str, list[_Row]] = {}
+    for row in given:
+        (main if row.further is None else further.setdefault(row.further, [])).append(row)
+    if not main and not further:
+        raise LsnsError(f"{where} holds no stimuli; expected rows with {FORMAT_HELP}")
     return main, further
 
 
-def _further_name(condition: str) -> str | None:
-    if not condition.startswith(FURTHER):
-        return None
-    return condition.removeprefix(FURTHER).strip()
-
-
-def _with_further(contrast: Contrast, path: Path | str, rows: dict[str, list[Row]]) -> Contrast:
-    for name, found in rows.items():
-        _check_further(contrast, path, name, found)
-    texts: ByName = tuple((name, tuple(row.text for row in found)) for name, found in rows.items())
-    groups = [(name, _groups(found)) for name, found in rows.items()]
+def _with_further(contrast: Contrast, further: Mapping[str, list[_Row]]) -> Contrast:
+    for name, rows in further.items():
+        _check_further(contrast, name, rows)
+    texts: ByName = tuple((name, _texts(rows)) for name, rows in further.items())
+    groups = ((name, _groups(rows)) for name, rows in further.items())
+    labels: ByName = tuple((name, found) for name, found in groups if found is not None)
     return replace(
         contrast,
         further=contrast.further + texts,
-        further_groups=contrast.further_groups
-        + tuple((name, labels) for name, labels in groups if labels is not None),
+        further_groups=contrast.further_groups + labels,
     )
 
 
-def _check_further(contrast: Contrast, path: Path | str, name: str, rows: list[Row]) -> None:
+def _check_further(contrast: Contrast, name: str, rows: list[_Row]) -> None:
     if len(rows) < 2:
         raise LsnsError(
-            f"{_at(path, rows[0].line)}: the only text of {FURTHER}{name}; "
+            f"{rows[0].where}: the only text of {FURTHER}{name}; "
             "a further condition needs at least 2"
         )
     if name in contrast.further_texts:
-        raise LsnsError(f"{_at(path, rows[0].line)}: {contrast.name} has {FURTHER}{name} already")
-    _check_groups(path, rows)
+        raise LsnsError(f"{rows[0].where}: {contrast.name} has {FURTHER}{name} already")
+    _check_groups(rows)
     known = {*contrast.given_groups, None}
     strange = next((row for row in rows if row.group not in known), None)
     if strange is not None:
         raise LsnsError(
-            f"{_at(path, strange.line)}: group {clip(str(strange.group), 60)!r} is not that of a "
+            f"{strange.where}: group {clip(str(strange.group), 60)!r} is not that of a "
             "positive or negative text; give the one of the item that the text was made from"
         )
 
 
-def _check_groups(path: Path | str, rows: list[Row]) -> None:
-    if len({row.group is None for row in rows}) > 1:
-        line = next(row.line for row in rows if row.group is None)
-        raise LsnsError(f"{_at(path, line)}: no group, though other rows have one")
+def _check_groups(rows: list[_Row]) -> None:
+    without = [row for row in rows if row.group is None]
+    if 0 < len(without) < len(rows):
+        raise LsnsError(f"{without[0].where}: no group, though other rows have one")
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[_Row]:
     if path.suffix == ".jsonl":
         return _json_rows(path)
     if path.suffix in FORMATS:
@@ -299,7 +284,7 @@ def _rows(path: Path) -> Iterator[Row]:
     raise LsnsError(f"{path}: stimuli are read from {', '.join(FORMATS)} files with {FORMAT_HELP}")
 
 
-def _table_rows(path: Path, delimiter: str) -> Iterator[Row]:
+def _table_rows(path: Path, delimiter: str) -> Iterator[_Row]:
     header, rows = read_cells(path, delimiter=delimiter)
     places = {name: place for place, name in enumerate(header)}
     if not {"text", "condition"} <= set(places):
@@ -309,49 +294,51 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[Row]:
         if len(row) > len(header):
             raise LsnsError(f"{path}, line {line}: more fields than the header has; quote commas")
         there = {name: places[name] for name in COLUMNS if places.get(name, len(row)) < len(row)}
-        yield _row(path, line, {name: row[place] for name, place in there.items()})
+        yield _row(f"{path}, line {line}", {name: row[place] for name, place in there.items()})
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path) -> Iterator[_Row]:
     for number, line in enumerate(io.StringIO(read_text(path), newline="\n"), start=1):
         _check_size(path, number)
         if not line.strip():
             continue
-        record = json_value(line, f"{path}, line {number}")
+        where = f"{path}, line {number}"
+        record = json_value(line, where)
         if not isinstance(record, dict):
-            raise LsnsError(f"{path}, line {number}: expected an object with {FORMAT_HELP}")
-        yield _row(path, number, record)
+            raise LsnsError(f"{where}: expected an object with {FORMAT_HELP}")
+        yield _row(where, record)
 
 
-def _row(where: Path | str, line: int, record: Mapping[str, object]) -> Row:
+def _row(where: str, record: Mapping[str, object]) -> _Row:
     text, condition, group = (record.get(column) for column in COLUMNS)
     if not isinstance(text, str) or not isinstance(condition, str):
-        raise LsnsError(f"{_at(where, line)}: no text or no condition; expected {FORMAT_HELP}")
+        raise LsnsError(f"{where}: no text or no condition; expected {FORMAT_HELP}")
     # Numbers of other libraries are none of Python's; what holds more than a number is no label.
     if isinstance(group, (list, dict)):
-        raise LsnsError(f"{_at(where, line)}: the group is neither a text nor a number")
-    return Row(line, text, condition.strip().lower(), None if group in (None, "") else str(group))
-
-
-def _check_row(where: Path | str, row: Row) -> None:
-    problem = _condition_problem(row.condition)
+        raise LsnsError(f"{where}: the group is neither a text nor a number")
+    label = None if group in (None, "") else str(group)
+    row = _Row(where, text, condition.strip().lower(), label)
+    problem = _condition_problem(row)
     if problem is not None:
-        raise LsnsError(f"{_at(where, row.line)}: condition {clip(row.condition, 60)!r} {problem}")
-    problem = text_problem(row.text)
+        raise LsnsError(f"{where}: condition {clip(row.condition, 60)!r} {problem}")
+    problem = text_problem(text)
     if problem is not None:
-        raise LsnsError(f"{_at(where, row.line)}: the text {problem}")
+        raise LsnsError(f"{where}: the text {problem}")
+    return row
 
 
-def _condition_problem(condition: str) -> str | None:
-    if condition in ("positive", "negative"):
+def _condition_problem(row: _Row) -> str | None:
+    if row.condition in ("positive", "negative"):
         return None
-    name = _further_name(condition)
-    if name is None:
+    if row.further is None:
         return f"is neither positive nor negative nor {FURTHER}NAME"
-    problem = name_problem(name)
-    return None if problem is None else f"cannot be: {clip(name, 60)!r} {problem}"
+    problem = name_problem(row.further)
+    return None if problem is None else f"cannot be: {clip(row.further, 60)!r} {problem}"
 
 
-def _groups(rows: list[Row]) -> tuple[str, ...] | None:
-    groups = tuple(row.group for row in rows if row.group is not None)
-    return groups or None
+def _texts(rows: list[_Row]) -> tuple[str, ...]:
+    return tuple(row.text for row in rows)
+
+
+def _groups(rows: list[_Row]) -> tuple[str, ...] | None:
+    return tuple(row.group for row in rows if row.group is not None) or None
