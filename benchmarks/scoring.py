@@ -23,9 +23,10 @@ from typing import Any
 import torch
 
 import lsns
-from lsns.evaluation.logprobs import TOKEN_BUDGET, prepare
+from lsns.evaluation.logprobs import TOKEN_BUDGET
 from lsns.evaluation.minimal_pairs import MinimalPair, read_pairs
 from lsns.evaluation.scoring import resolve_prefix, score_texts
+from lsns.models.forward import forward_pass
 
 clock = time.perf_counter
 
@@ -37,7 +38,7 @@ def main() -> None:
     clock = time.process_time if options.cpu_time else time.perf_counter
     torch.set_num_threads(options.threads)
     model = lsns.load_model(options.model, device="cpu", dtype=options.dtype)
-    prepare(model)
+    forward_pass(model)
     texts = _texts(read_pairs(options.pairs, limit=options.limit))
     few = texts[:: max(1, len(texts) // (2 * options.loop_pairs))][: 2 * options.loop_pairs]
 

@@ -12,6 +12,7 @@ from lsns import LsnsError, UnitMask, lesion
 from lsns.evaluation import logprobs
 from lsns.evaluation.perplexity import score_windows
 from lsns.evaluation.scoring import resolve_prefix, score_texts, span_surprisal
+from lsns.models import forward
 from tests.evaluation.reference import token_logprobs
 from tests.test_activations import small_context
 from tests.tiny import TEXTS, make_model, make_tokenizer
@@ -98,8 +99,7 @@ def test_any_architecture_equals_one_text_at_a_time(name):
             if parameter.ndim > 1:
                 parameter.data.mul_(8)
     model = HuggingFaceModel.wrap(module, make_tokenizer())
-    with model.evaluating():
-        way = logprobs._way(model)
+    way = forward.forward_pass(model)
     assert (way.head is not None, way.shares) == (apart, shared)
     for text, score in zip(SENTENCES, score_texts(model, SENTENCES), strict=True):
         np.testing.assert_allclose(score.logprobs, token_logprobs(model, text, 0), atol=1e-3)
@@ -110,10 +110,10 @@ def test_many_rows_and_slices_of_the_head_change_nothing(tiny_model, monkeypatch
     expected = totals(score_texts(tiny_model, texts))
     monkeypatch.setattr(logprobs, "LOGIT_VALUES", 900)
     assert totals(score_texts(tiny_model, texts)) == pytest.approx(expected, abs=1e-5)
-    monkeypatch.setattr(logprobs, "_equals_model", lambda *_: False)
-    logprobs._KNOWN.clear()
+    monkeypatch.setattr(forward, "_equals_model", lambda *_: False)
+    forward._KNOWN.clear()
     assert totals(score_texts(tiny_model, texts)) == pytest.approx(expected, abs=1e-5)
-    logprobs._KNOWN.clear()
+    forward._KNOWN.clear()
 
 
 def test_batches_change_nothing(tiny_model):
@@ -135,8 +135,8 @@ def test_a_batch_size_is_the_texts_of_a_forward_pass(monkeypatch, size, shares):
         return laid_out(given, **options)
 
     if not shares:
-        monkeypatch.setattr(logprobs, "_may_share", lambda _: False)
-    logprobs.prepare(model)
+        monkeypatch.setattr(forward, "_may_share", lambda _: False)
+    forward.forward_pass(model)
     monkeypatch.setattr(logprobs, "lay_out", count)
     handle = model.blocks[0].register_forward_hook(lambda _m, _i, out: rows.append(len(out)))
     score_texts(model, [f"the cat {n} sat" for n in range(480)], batch_size=size)
@@ -177,7 +177,7 @@ def test_long_texts_have_rows_of_their_own(tiny_model):
     ids = tiny_model.tokenizer(text)["input_ids"]
     cut = tiny_model.tokenizer.decode(ids[:100])
     scores = score_texts(tiny_model, [cut, "the cat", f"{cut[:-8]} cat"])
-    assert len(scores[0].token_ids) > logprobs.MOST_SHARED
+    assert len(scores[0].token_ids) > forward.MOST_SHARED
     np.testing.assert_allclose(scores[0].logprobs, token_logprobs(tiny_model, cut, 0), atol=1e-4)
 
 
@@ -199,9 +199,9 @@ def test_what_a_lesion_hides_is_not_remembered():
     model = make_model(seed=5)
     with lesion(model, UnitMask(np.ones(model.shape, dtype=bool))):
         score_texts(model, TEXTS)
-    assert model.model not in logprobs._KNOWN
-    logprobs.prepare(model)
-    assert logprobs._KNOWN[model.model] == (True, True)
+    assert model.model not in forward._KNOWN
+    forward.forward_pass(model)
+    assert forward._KNOWN[model.model] == (True, True)
 
 
 def test_nothing_global_changes(tiny_model):

@@ -9,25 +9,21 @@ where they would change the result.
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import nn
 
 from lsns.activations import explained_memory
 from lsns.chunks import Chunk, fitting, map_chunks, plan_chunks
 from lsns.errors import LsnsError
 from lsns.evaluation.packing import ROW_NODES, Rows, lay_out, split_rows
 from lsns.models.base import BaseModel
-from lsns.models.huggingface import decoder_of
+from lsns.models.forward import MOST_SHARED, ForwardPass, forward_pass
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore
@@ -37,8 +33,6 @@ Tokens = tuple[int, ...]
 
 # Nodes of a forward pass: large enough for the rate of large matrices, small enough for caches.
 TOKEN_BUDGET = 1024
-# Longer texts share little; they have rows of their own, and every mask that the model makes.
-MOST_SHARED = 64
 # Values of the head's output that are held at a time: 64 MB in float32.
 LOGIT_VALUES = 1 << 24
 
@@ -84,7 +78,7 @@ def sequence_logprobs(
         advance(sum(counts[unique[i]] for i in chunk))
 
     with model.evaluating(), explained_memory():
-        way = _way(model)
+        way = forward_pass(model)
         chunks = _plan(way, unique)
         # The last is not kept, so that a run that goes on computes one at least: a lesion that
         # never acts is an error.
@@ -108,33 +102,7 @@ def sequence_logprobs(
     return [found[key] for key in keys]
 
 
-def prepare(model: BaseModel) -> None:
-    """Find out now how the model can be run, and remember it.
-
-    Otherwise it is found out when the model is first scored, and, under a lesion, each time.
-    """
-    with model.evaluating():
-        _way(model)
-
-
-@dataclass(frozen=True)
-class _Way:
-    """How a model is run.
-
-    Attributes:
-        model: the model.
-        module: what is called: the decoder, or the whole model.
-        head: from the decoder's states to logits; None: the module returns logits.
-        shares: whether texts may share rows.
-    """
-
-    model: BaseModel
-    module: nn.Module
-    head: nn.Module | None
-    shares: bool
-
-
-def _plan(way: _Way, sequences: Sequence[Tokens]) -> list[Chunk]:
+def _plan(way: ForwardPass, sequences: Sequence[Tokens]) -> list[Chunk]:
     """Chunks of sequences in sorted order: of short ones a pass each, then the long ones."""
     lengths = [len(sequence) - 1 for sequence in sequences]
     short = [i for i, n in enumerate(lengths) if way.shares and n <= MOST_SHARED]
@@ -147,14 +115,16 @@ def _plan(way: _Way, sequences: Sequence[Tokens]) -> list[Chunk]:
     return chunks + [tuple(long[i] for i in chunk) for chunk in planned]
 
 
-def _usual_size(way: _Way, sequences: Sequence[Tokens], chunk: Chunk) -> int:
+def _usual_size(way: ForwardPass, sequences: Sequence[Tokens], chunk: Chunk) -> int:
     """Texts per pass without a batch size: all of a chunk that shares rows, else what fits."""
     if _is_shared(way, [sequences[i] for i in chunk]):
         return len(chunk)
     return fitting(chunk, sequences, TOKEN_BUDGET)
 
 
-def _run_batch(way: _Way, sequences: Sequence[Tokens], names: Mapping[Tokens, str]) -> list[Array]:
+def _run_batch(
+    way: ForwardPass, sequences: Sequence[Tokens], names: Mapping[Tokens, str]
+) -> list[Array]:
     """The values of the sequences of one pass, in their order."""
     values = _run(way, sequences)
     for sequence, found in zip(sequences, values, strict=True):
@@ -163,11 +133,11 @@ def _run_batch(way: _Way, sequences: Sequence[Tokens], names: Mapping[Tokens, st
     return values
 
 
-def _is_shared(way: _Way, sequences: Sequence[Tokens]) -> bool:
+def _is_shared(way: ForwardPass, sequences: Sequence[Tokens]) -> bool:
     return way.shares and all(len(sequence) - 1 <= MOST_SHARED for sequence in sequences)
 
 
-def _run(way: _Way, sequences: Sequence[Tokens]) -> list[Array]:
+def _run(way: ForwardPass, sequences: Sequence[Tokens]) -> list[Array]:
     """One batch of sequences to log-probabilities, in their order."""
     if _is_shared(way, sequences):
         places = split_rows(sequences)
@@ -178,13 +148,12 @@ def _run(way: _Way, sequences: Sequence[Tokens]) -> list[Array]:
     return [values[path] for path in rows.paths]
 
 
-def _edge_values(way: _Way, rows: Rows) -> Float[Array, " n_edges"]:
+def _edge_values(way: ForwardPass, rows: Rows) -> Float[Array, " n_edges"]:
     """The log-probability of every edge."""
     n_rows, width = rows.ids.shape
     # Without the head apart, logits come for every node: then few rows at a time, whatever the
     # batch size.
-    vocabulary = _vocabulary(way.model)
-    step = n_rows if way.head else max(1, 4 * LOGIT_VALUES // (width * vocabulary))
+    step = n_rows if way.head else max(1, 4 * LOGIT_VALUES // (width * way.vocabulary))
     parts = []
     for start in range(0, n_rows, step):
         states = _states(way, rows, slice(start, start + step)).flatten(0, 1)
@@ -194,33 +163,22 @@ def _edge_values(way: _Way, rows: Rows) -> Float[Array, " n_edges"]:
     return np.concatenate(parts)
 
 
-def _states(way: _Way, rows: Rows, which: slice) -> torch.Tensor:
-    """What the module returns for some rows: (rows, width, hidden units or vocabulary)."""
-    device = way.model.device
-    ids = torch.from_numpy(rows.ids[which]).to(device)
-    lengths = torch.from_numpy(rows.lengths[which]).to(device)
-    options: dict[str, Any] = {}
-    mask = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
-    if rows.visible is not None:
-        mask = _additive(rows.visible[which], way.model).to(device)
-        options["position_ids"] = torch.from_numpy(rows.depths[which]).to(device)
-    if _takes_use_cache(way.module):
-        options["use_cache"] = False
-    output = way.module(input_ids=ids, attention_mask=mask, **options)
-    return output.logits if way.head is None else output.last_hidden_state
+def _states(way: ForwardPass, rows: Rows, which: slice) -> torch.Tensor:
+    visible = None if rows.visible is None else rows.visible[which]
+    return way.states(rows.ids[which], rows.lengths[which], visible, rows.depths[which])
 
 
 def _logprobs(
-    way: _Way, states: torch.Tensor, parents: Array, targets: Array
+    way: ForwardPass, states: torch.Tensor, parents: Array, targets: Array
 ) -> Float[Array, " n_edges"]:
     """Log P(target) at each parent; `parents` ascending. The head runs once per parent."""
     nodes, which = np.unique(parents, return_inverse=True)
-    size = max(1, LOGIT_VALUES // _vocabulary(way.model))
+    size = max(1, LOGIT_VALUES // way.vocabulary)
     values = np.empty(len(parents))
     for start in range(0, len(nodes), size):
         low, high = np.searchsorted(which, [start, start + size])
         chosen = states[torch.from_numpy(nodes[start : start + size]).to(states.device)]
-        logits = (way.head(chosen) if way.head else chosen).float()
+        logits = way.logits(chosen)
         rows = torch.from_numpy(which[low:high] - start).to(logits.device)
         columns = torch.from_numpy(targets[low:high]).to(logits.device)
         found = logits[rows, columns] - _logsumexp(logits)[rows]
@@ -237,14 +195,6 @@ def _logsumexp(logits: torch.Tensor) -> torch.Tensor:
     return logits.sub_(largest).exp_().sum(dim=-1).log_().add_(largest[:, 0])
 
 
-def _additive(visible: Array, model: BaseModel) -> torch.Tensor:
-    """(rows, 1, width, width): 0 where a node sees, the least number of the dtype where not."""
-    dtype = next(model.model.parameters()).dtype
-    seen = torch.from_numpy(visible)
-    zero, least = torch.zeros((), dtype=dtype), torch.tensor(torch.finfo(dtype).min, dtype=dtype)
-    return torch.where(seen, zero, least)[:, None]
-
-
 def _not_finite(model: BaseModel, sequence: Tokens, name: str) -> str:
     text = model.tokenizer.decode(list(sequence[1:]))
     dtype = str(next(model.model.parameters()).dtype).removeprefix("torch.")
@@ -252,96 +202,3 @@ def _not_finite(model: BaseModel, sequence: Tokens, name: str) -> str:
         f"{name}{': ' * bool(name)}the log-probability of {text[:60]!r} is not finite in {dtype}; "
         "use --dtype float32 or bfloat16"
     )
-
-
-_KNOWN: WeakKeyDictionary[nn.Module, tuple[bool, bool]] = WeakKeyDictionary()
-
-
-def _way(model: BaseModel) -> _Way:
-    """How to run the model: found out by trying, once.
-
-    What is found under a lesion is not remembered: a lesion may hide that it would not do.
-    """
-    module: Any = model.model
-    whole = _Way(model, module, None, False)
-    head = module.get_output_embeddings() if hasattr(module, "get_output_embeddings") else None
-    apart = _Way(model, decoder_of(module), head, False)
-    known = _KNOWN.get(module)
-    if known is None:
-        splits = head is not None and _equals_model(whole, apart)
-        base = apart if splits else whole
-        known = (splits, _may_share(base))
-        if not model.active_lesions:
-            _KNOWN[module] = known
-    base = apart if known[0] else whole
-    return _Way(model, base.module, base.head, known[1])
-
-
-def _equals_model(whole: _Way, apart: _Way) -> bool:
-    """Whether the head on the decoder's states gives the model's own logits.
-
-    It does not where the model scales or caps its logits.
-    """
-    length = min(24, whole.model.context_length or 24)
-    # One more: the last token of a sequence predicts nothing, and is not read.
-    rows = lay_out([[_trial_tokens(whole.model, length + 1)]], tree=False)
-    everything = slice(None)
-    expected = _states(whole, rows, everything).float()
-    head = apart.head
-    try:
-        found = head(_states(apart, rows, everything)).float() if head else expected
-    except (TypeError, ValueError, RuntimeError, AttributeError):
-        return False
-    same = found.shape == expected.shape
-    return same and bool((found - expected).abs().max() <= 1e-5 * expected.abs().max())
-
-
-def _may_share(way: _Way) -> bool:
-    """Whether rows that are shared give what rows of their own give.
-
-    They do not where positions are not read from `position_ids`, where attention is not all that
-    mixes tokens, or where a window limits it. Tried on the longest rows that are ever shared.
-    """
-    dtype = next(way.model.model.parameters()).dtype
-    tolerance = 1e-4 if dtype in (torch.float32, torch.float64) else 5e-2
-    tokens = _trial_tokens(way.model, 2 * MOST_SHARED)
-    length = min(MOST_SHARED, way.model.context_length or MOST_SHARED)
-    half = length // 2
-    pair = [tokens[: length + 1], [*tokens[:half], *tokens[-(length + 1 - half) :]]]
-    shared, alone = lay_out([pair]), lay_out([[one] for one in pair], tree=False)
-    try:
-        together = _states(way, shared, slice(None))[0]
-    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
-        return False
-    apart = _states(way, alone, slice(None)).flatten(0, 1)
-    same = [
-        _difference(together[shared.parents[s]], apart[alone.parents[a]]) < tolerance
-        for s, a in zip(shared.paths, alone.paths, strict=True)
-    ]
-    return all(same) and not _has_short_window(way.model)
-
-
-def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    one, other = one.float(), other.float()
-    return float((one - other).norm() / other.norm().clamp_min(1e-30))
-
-
-def _has_short_window(model: BaseModel) -> bool:
-    """Whether the configuration tells of attention limited to fewer tokens than may share rows."""
-    config: Any = getattr(model.model, "config", None)
-    text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else None
-    settings = {} if text is None else text.to_dict()
-    names = ("sliding_window", "attention_chunk_size", "attention_window", "window_size")
-    return any(isinstance(size := settings.get(n), int) and size < MOST_SHARED for n in names)
-
-
-def _trial_tokens(model: BaseModel, count: int) -> list[int]:
-    return np.random.RandomState(0).randint(_vocabulary(model), size=count).tolist()
-
-
-def _vocabulary(model: BaseModel) -> int:
-    return model.n_embeddings or len(model.tokenizer)
-
-
-def _takes_use_cache(module: nn.Module) -> bool:
-    return "use_cache" in inspect.signature(module.forward).parameters

@@ -499,8 +499,8 @@ def _columns_of(mask: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prepare(model: BaseModel, conditions: Sequence[Condition]) -> None:
-    from lsns.evaluation.logprobs import prepare
     from lsns.lesions.ablation import check_shape
+    from lsns.models.forward import forward_pass
 
     for condition in conditions:
         if condition.mask is not None:
@@ -509,7 +509,7 @@ def _prepare(model: BaseModel, conditions: Sequence[Condition]) -> None:
             except LsnsError as error:
                 raise LsnsError(f"{condition.label}: {error}") from None
     # Under a lesion it would be found out each time.
-    prepare(model)
+    forward_pass(model)
 
 
 def _versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from lsns.errors import LsnsError
+from lsns.models.blocks import text_config
 from lsns.models.computation import computed_identity, is_foreign, lesion_hooks, state_of
 from lsns.terminal import one_line
 
@@ -128,9 +129,7 @@ class BaseModel(ABC):
     @property
     def context_length(self) -> int | None:
         """The most tokens that the model reads, where its configuration says so."""
-        config: Any = getattr(self.model, "config", None)
-        text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else None
-        length = getattr(text, "max_position_embeddings", None)
+        length = getattr(text_config(self.model), "max_position_embeddings", None)
         return length if isinstance(length, int) else None
 
     @property

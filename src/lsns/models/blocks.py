@@ -35,13 +35,30 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[list[str], l
     if path is not None:
         return _named(path, _list_at(model, path))
     depth = _depth(model)
-    found = _outermost(_lists(model, _decoder(model), depth))
+    found = _outermost(_lists(model, decoder_of(model), depth))
     if len(found) != 1:
         raise LsnsError(
             f"the blocks of {type(model).__name__} were not found: lists of {depth} modules: "
             f"{', '.join(found) or 'none'}; name the right one with --blocks dotted.path"
         )
     return _named(*next(iter(found.items())))
+
+
+def decoder_of(model: nn.Module) -> nn.Module:
+    """The module that runs all blocks without the language modelling head."""
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
+        return model
+    # Some models return a list or an inner layer here.
+    decoder = model.get_decoder()
+    return decoder if isinstance(decoder, PreTrainedModel) else model.base_model
+
+
+def text_config(model: nn.Module) -> Any:
+    """The part of a model's configuration that is about text; None where it has none."""
+    config: Any = getattr(model, "config", None)
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else None
 
 
 def hidden_states(output: Any) -> torch.Tensor:
@@ -95,14 +112,6 @@ def _described(value: Any) -> str:
     return f"an object of type {type(value).__name__}"
 
 
-def _decoder(model: nn.Module) -> nn.Module:
-    from transformers import PreTrainedModel
-
-    # Some models return a list or an inner layer here; then the whole model is searched.
-    decoder = model.get_decoder() if isinstance(model, PreTrainedModel) else model
-    return decoder if isinstance(decoder, PreTrainedModel) else model
-
-
 def _lists(model: nn.Module, decoder: nn.Module, depth: int) -> dict[str, nn.ModuleList]:
     """The lists of that length in the decoder, by their names in the whole model."""
     inside = {id(module) for module in decoder.modules()}
@@ -121,13 +130,12 @@ def _outermost(lists: dict[str, nn.ModuleList]) -> dict[str, nn.ModuleList]:
 
 
 def _depth(model: nn.Module) -> int:
-    config: Any = getattr(model, "config", None)
-    if config is None:
+    text = text_config(model)
+    if text is None:
         raise LsnsError(
             f"{type(model).__name__} has no config to tell its depth; name its blocks with "
             "--blocks dotted.path"
         )
-    text = config.get_text_config(decoder=True)
     # In the configuration of an encoder-decoder, num_hidden_layers is the encoder's.
     names = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
     depth = next((getattr(text, name) for name in names if hasattr(text, name)), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,8 +14,9 @@ from torch import nn
 
 from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
-from lsns.models.blocks import check_outputs, find_blocks
+from lsns.models.blocks import check_outputs, decoder_of, find_blocks
 from lsns.models.computation import check_weights
+from lsns.models.forward import run_module
 from lsns.models.hub import ModelRepository
 from lsns.models.loading import explained, in_a_line, quiet_transformers
 from lsns.models.source import ModelSource, resolve_model
@@ -127,8 +127,7 @@ class HuggingFaceModel(BaseModel):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
         """Run the blocks without the language modelling head, which no unit depends on."""
-        options = {"use_cache": False} if self._takes_use_cache else {}
-        self._decoder(input_ids=input_ids, attention_mask=attention_mask, **options)
+        run_module(self._decoder, input_ids, attention_mask=attention_mask)
 
     def _load_model(self) -> nn.Module:
         if self._in_memory is not None:
@@ -140,7 +139,6 @@ class HuggingFaceModel(BaseModel):
                 model = self._from_files(where).eval()
         self._layer_names, _ = find_blocks(model, self._blocks_path)
         self._decoder = decoder_of(model)
-        self._takes_use_cache = "use_cache" in inspect.signature(self._decoder.forward).parameters
         return model
 
     def _check_configuration(self) -> None:
@@ -305,13 +303,3 @@ def runnable(model: nn.Module) -> Iterator[None]:
             f"{type(model).__name__} does not run on tokens alone, as a decoder-only language "
             f"model does: {in_a_line(error)}"
         ) from error
-
-
-def decoder_of(model: nn.Module) -> nn.Module:
-    """The module that runs all blocks without the language modelling head."""
-    from transformers import PreTrainedModel
-
-    if not isinstance(model, PreTrainedModel):
-        return model
-    decoder = model.get_decoder()
-    return decoder if isinstance(decoder, PreTrainedModel) else model.base_model
