@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
 import io
@@ -39,7 +38,6 @@ from lsns.store import (
     sha256_file,
     user_folder,
     write_array,
-    write_csv,
     write_json,
 )
 
@@ -722,12 +720,3 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_none(
         lambda: read_array(tmp_path / "x.npy"),
     ):
         assert "x.json could not be read (Input/output error)" in refusal(call)
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
-def test_no_text_of_a_table_is_a_formula_and_numbers_stay(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "x.csv"
-    write_csv(path, ["a", "b", "c"], [{"a": text, "b": -1.5}])
-    with path.open(newline="", encoding="utf-8") as table:
-        (row,) = csv.DictReader(table)
-    assert row == {"a": "'" + text.replace("\r", "\n"), "b": "-1.5", "c": ""}

@@ -7,7 +7,6 @@ is worth keeping across projects: the converted bundled model and the digests of
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
 import io
@@ -19,7 +18,7 @@ import re
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -40,8 +39,6 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 LONGEST_PART, LONGEST_STEM = 80, 235
 # What stands between the parts of a name, or means something to a shell or a file system.
 SPECIAL = '/\\:*?"<>|=~'
-# A cell that begins so is a formula to a spreadsheet.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # What is read of a large file each time, to notice that it was changed.
 SAMPLE_BLOCKS, SAMPLE_BYTES = 64, 4096
 TICK_SECONDS = 0.02
@@ -297,28 +294,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object in one step."""
     with atomic(path) as temporary:
         temporary.write_text(_json(content, indent=2) + "\n", encoding="utf-8")
-
-
-def write_csv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as CSV in one step; a text that a spreadsheet would compute gets a `'` in front.
-
-    Args:
-        path: the file.
-        names: of the columns; what a row lacks is empty.
-        rows: by these names.
-    """
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(row.get(name)) for name in names} for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    shown = f"'{value}" if value.startswith(FORMULA) else value
-    # A lone carriage return would end the row for some readers; a line feed in a cell is quoted.
-    return shown.replace("\r", "\n")
 
 
 def name_part(text: object) -> str:

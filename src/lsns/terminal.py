@@ -62,7 +62,7 @@ def say(text: str, end: str = "\n") -> None:
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
         return
     lines, columns = printable(text).split("\n"), width()
-    shown = "\n".join(part for line in lines for part in _folded(line, columns))
+    shown = "\n".join(part for line in lines for part in folded(line, columns))
     try:
         sys.stdout.write(_encodable(shown + end, sys.stdout.encoding or "utf-8"))
         sys.stdout.flush()
@@ -87,24 +87,20 @@ def width() -> int | None:
     return max(shutil.get_terminal_size().columns, NARROWEST)
 
 
-def align_columns(lines: Sequence[Sequence[str]], columns: int | None = None) -> list[str]:
-    """Columns of equal width, the first to the left; short rows end early.
+def folded(line: str, columns: int | None, *, break_words: bool = False) -> list[str]:
+    """The line as lines of at most so many columns, broken between words.
 
     Args:
-        lines: cells of the head and of each row.
-        columns: of the terminal. A wider table goes on below, each part with the first column
-            again, and columns of one name with those that they belong to; None: any width.
+        line: a printable text.
+        columns: how many; None: any number.
+        break_words: break a word that is longer than that, instead of letting it stick out.
     """
-    rows = [[_indent(cell) + one_line(cell) for cell in row] for row in lines]
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
-    if columns is not None:
-        widths[0] = min(widths[0], columns // 2)
-    parts = _parts(rows[0], widths, columns)
-    return [
-        line
-        for number, part in enumerate(parts)
-        for line in [*[""] * (number > 0), *_part(rows, widths, part)]
-    ]
+    if columns is None or len(line) <= columns:
+        return [line]
+    return textwrap.wrap(
+        line, columns, subsequent_indent="    ", replace_whitespace=False,
+        break_long_words=break_words, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def first_lines(lines: Sequence[str], more: str, limit: int = 10) -> str:
@@ -251,42 +247,6 @@ def _encodable(text: str, encoding: str) -> str:
     return text
 
 
-def _folded(line: str, columns: int | None, *, break_words: bool = False) -> list[str]:
-    if columns is None or len(line) <= columns:
-        return [line]
-    return textwrap.wrap(
-        line, columns, subsequent_indent="    ", replace_whitespace=False,
-        break_long_words=break_words, break_on_hyphens=False,
-    )  # fmt: skip
-
-
 def _short(words: str) -> str:
     """A bar needs its place."""
     return words if len(words) <= NAME_WIDTH else f"{words[: NAME_WIDTH - 3]}..."
-
-
-def _indent(cell: str) -> str:
-    return " " * (len(cell) - len(cell.lstrip(" ")))
-
-
-def _parts(head: Sequence[str], widths: Sequence[int], columns: int | None) -> list[list[int]]:
-    """Which columns, but for the first, stand side by side."""
-    parts: list[list[int]] = [[]]
-    for place in range(1, len(widths)):
-        needed = sum(widths[i] + 2 for i in (0, *parts[-1], place)) - 2
-        if columns is not None and needed > columns and parts[-1]:
-            # A second "95%" or "p" says something of the column before it.
-            belongs = head[place] in head[:place] and len(parts[-1]) > 1
-            parts.append([parts[-1].pop()] if belongs else [])
-        parts[-1].append(place)
-    return parts
-
-
-def _part(
-    rows: Sequence[Sequence[str]], widths: Sequence[int], part: Sequence[int]
-) -> Iterator[str]:
-    for row in rows:
-        names = _folded(row[0], widths[0], break_words=True)
-        cells = [row[i].rjust(widths[i]) for i in part if i < len(row)]
-        yield "  ".join([names[0].ljust(widths[0]), *cells]).rstrip()
-        yield from names[1:]

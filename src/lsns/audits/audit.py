@@ -18,7 +18,8 @@ from lsns.audits.reliability import Reliability
 from lsns.audits.selectivity import Selectivity
 from lsns.audits.verdict import Finding
 from lsns.store import write_json
-from lsns.terminal import align_columns, first_lines, one_line
+from lsns.table import align_columns
+from lsns.terminal import first_lines, one_line
 
 WIDTH = 96
 

@@ -11,7 +11,8 @@ from lsns.audits.agreement import compare_masks
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask, as_mask
 from lsns.overlap import overlap
-from lsns.terminal import align_columns, first_lines, one_line
+from lsns.table import align_columns
+from lsns.terminal import first_lines, one_line
 
 if TYPE_CHECKING:
     from lsns.localization import Localization

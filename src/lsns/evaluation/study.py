@@ -38,7 +38,8 @@ from lsns.localization import Localization, localize
 from lsns.models.factory import ModelRequest, SharedRequest, check_model
 from lsns.models.identity import fingerprint
 from lsns.plugins import permit
-from lsns.store import digest_of, read_json, write_csv, write_json
+from lsns.store import atomic, digest_of, read_json, write_json
+from lsns.table import Table
 from lsns.terminal import Progress, first_lines, one_line
 from lsns.terminal import progress as show_progress
 
@@ -96,7 +97,9 @@ class Study:
         origins = {mask["label"]: _columns_of(mask) for mask in self.manifest["masks"]}
         rows = [about | origins.get(row["target"], {}) | row for row in self.summary]
         own = dict.fromkeys(name for row in self.summary for name in row)
-        write_csv(path, [*ABOUT, *own], rows)
+        with atomic(path) as temporary:
+            text = Table("", (), rows, names=(*ABOUT, *own)).csv()
+            temporary.write_text(text, encoding="utf-8", newline="")
         return path
 
     def save(self, folder: str | Path) -> Path:

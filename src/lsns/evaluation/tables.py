@@ -8,7 +8,8 @@ from typing import Any
 from lsns.evaluation.benchmark import DOMAINS, LANGUAGE
 from lsns.evaluation.conditions import CONTROLS, OUTLIERS
 from lsns.evaluation.summary import FEW
-from lsns.terminal import align_columns, one_line
+from lsns.table import align_columns
+from lsns.terminal import one_line
 
 Row = Mapping[str, Any]
 HEAD = ("condition", "outliers", "value", "95%", "difference", "95%", "n", "mean", "range", "p")
