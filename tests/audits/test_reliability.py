@@ -13,6 +13,8 @@ from lsns.analysis import METHODS, NMDAnalyzer, TTestAnalyzer
 from lsns.audits.reliability import (
     Items,
     Reliability,
+    _correlate,
+    _spearman_brown,
     measure_reliability,
     random_halves,
     single_folds,
@@ -306,3 +308,34 @@ def test_all_splits_of_folds_are_possible_halves():
     halves = random_halves([(2, 2)] * 6, 1000, seed=0)
     with_first = {frozenset(half) for pair in halves for half in pair if 0 in half}
     assert with_first == {frozenset((0, *others)) for others in combinations(range(1, 6), 2)}
+
+
+def test_the_correlation_is_numpys():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(50, 3, (2, 3, 8))
+    expected = np.corrcoef(first.ravel(), second.ravel())[0, 1]
+    assert _correlate(first, second) == pytest.approx(expected, abs=1e-12)
+    assert _correlate(first, -2 * first + 7) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e9 / 3])
+def test_a_constant_map_correlates_with_nothing(value):
+    constant = np.full((10, 1), value)
+    assert _correlate(constant, np.arange(10.0).reshape(10, 1)) == 0
+    assert _correlate(constant, constant) == 0
+
+
+def test_spearman_brown_is_what_all_items_give():
+    """Two tests of 2n items correlate as the formula says from the correlation of n with n."""
+    rng = np.random.default_rng(0)
+    trait = rng.normal(size=200_000)
+    quarters = trait + rng.normal(0, 1.5, (4, 200_000))
+    halves = np.corrcoef(quarters[0], quarters[1])[0, 1]
+    whole = np.corrcoef(quarters[0] + quarters[1], quarters[2] + quarters[3])[0, 1]
+    assert _spearman_brown(halves) == pytest.approx(whole, abs=0.01)
+    assert whole - halves > 0.1
+
+
+@pytest.mark.parametrize(("r", "corrected"), [(1, 1), (0.5, 2 / 3), (0, 0), (-0.2, -0.2)])
+def test_spearman_brown_by_hand(r, corrected):
+    assert _spearman_brown(r) == pytest.approx(corrected)

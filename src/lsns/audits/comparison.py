@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from lsns.audits.agreement import compare_masks
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask, as_mask
-from lsns.overlap import overlap
+from lsns.overlap import Overlap, overlaps
 from lsns.table import align_columns
 from lsns.terminal import first_lines, one_line
 
@@ -18,35 +16,21 @@ if TYPE_CHECKING:
     from lsns.localization import Localization
 
 
-@dataclass(frozen=True)
-class MaskPair:
-    """Two masks.
+@dataclass(frozen=True, kw_only=True)
+class MaskPair(Overlap):
+    """The overlap of two named masks.
 
     Attributes:
-        first: the name of the one.
-        second: of the other.
-        units_first: units of the one.
-        units_second: of the other.
-        shared: by both.
-        dice: 2 shared / (units_first + units_second).
-        jaccard: shared / units in either.
-        expected: shared by chance.
-        p_value: of at least as many by chance (hypergeometric, one-sided).
-        expected_by_layer: by chance, given how many units each has in every layer.
-        p_value_by_layer: of at least as many by that chance.
+        first: name of the first mask.
+        second: name of the second mask.
+        units_first: number of units in the first mask.
+        units_second: number of units in the second mask.
     """
 
     first: str
     second: str
     units_first: int
     units_second: int
-    shared: int
-    dice: float
-    jaccard: float
-    expected: float
-    p_value: float
-    expected_by_layer: float
-    p_value_by_layer: float
 
 
 @dataclass(frozen=True)
@@ -111,33 +95,18 @@ def compare(masks: Mapping[str, UnitMask | Localization]) -> Comparison:
     for name, mask in masks.items():
         if mask.count == 0:
             raise LsnsError(f"mask {name} selects no unit; there is nothing to compare")
-    shapes = {name: mask.units.shape for name, mask in masks.items()}
-    (first, shape), *others = shapes.items()
-    for name, other in others:
-        if other != shape:
-            raise LsnsError(
-                f"masks of different models: {first} has {shape[0]} x {shape[1]} units, "
-                f"{name} {other[0]} x {other[1]}"
-            )
-    pairs = [_pair(a, masks[a], b, masks[b]) for a, b in combinations(masks, 2)]
+    found = overlaps({name: mask.units for name, mask in masks.items()})
+    pairs = [
+        MaskPair(
+            first=a,
+            second=b,
+            units_first=masks[a].count,
+            units_second=masks[b].count,
+            **vars(both),
+        )
+        for (a, b), both in found.items()
+    ]
     return Comparison(tuple(pairs), {name: _model(mask) for name, mask in masks.items()})
-
-
-def _pair(first: str, one: UnitMask, second: str, other: UnitMask) -> MaskPair:
-    chance, agreement = overlap(one.units, other.units), compare_masks(one.units, other.units)
-    return MaskPair(
-        first,
-        second,
-        one.count,
-        other.count,
-        chance.shared,
-        agreement.dice,
-        agreement.jaccard,
-        chance.expected,
-        chance.p_value,
-        chance.expected_by_layer,
-        chance.p_value_by_layer,
-    )
 
 
 def _model(mask: UnitMask) -> str:

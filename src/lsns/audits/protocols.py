@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lsns.analysis import METHODS, MomentsAnalyzer
-from lsns.audits.agreement import compare_masks
 from lsns.errors import LsnsError
 from lsns.localization import Localization, select
 from lsns.measurement import Measurement, cached, measure
-from lsns.overlap import overlap
+from lsns.overlap import Overlap, overlap
 
 if TYPE_CHECKING:
     from lsns.models.base import BaseModel
@@ -29,31 +28,19 @@ POOLINGS = ("last-token", "mean")
 CUT = 12
 
 
-@dataclass(frozen=True)
-class ProtocolOverlap:
-    """The units that a mask shares with that of another method or protocol, of the same size.
+@dataclass(frozen=True, kw_only=True)
+class ProtocolOverlap(Overlap):
+    """The overlap with the mask of another method or protocol, which has as many units.
 
     Attributes:
-        name: of the other one.
+        name: the other method, or the other protocol, in words.
         kind: `method` or `protocol`.
-        units: of the other mask.
-        shared: by both.
-        dice: of the two masks.
-        expected: shared by chance.
-        p_value: of at least as many by chance (hypergeometric).
-        expected_by_layer: by chance, given how many units each mask has in every layer.
-        p_value_by_layer: of at least as many by that chance.
+        units: number of units in the other mask.
     """
 
     name: str
     kind: str
     units: int
-    shared: int
-    dice: float
-    expected: float
-    p_value: float
-    expected_by_layer: float
-    p_value_by_layer: float
 
 
 @dataclass(frozen=True)
@@ -170,19 +157,8 @@ def _reselect(found: Localization, measurement: Measurement, analyzer: MomentsAn
 
 
 def _compare(found: Localization, units: Any, name: str, kind: str) -> ProtocolOverlap:
-    own = found.mask.units
-    chance = overlap(own, units)
-    return ProtocolOverlap(
-        name=name,
-        kind=kind,
-        units=int(units.sum()),
-        shared=chance.shared,
-        dice=compare_masks(own, units).dice,
-        expected=chance.expected,
-        p_value=chance.p_value,
-        expected_by_layer=chance.expected_by_layer,
-        p_value_by_layer=chance.p_value_by_layer,
-    )
+    both = overlap(found.mask.units, units)
+    return ProtocolOverlap(name=name, kind=kind, units=int(units.sum()), **vars(both))
 
 
 def _cache_options(found: Localization) -> dict[str, Any]:

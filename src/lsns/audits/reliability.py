@@ -16,20 +16,15 @@ from jaxtyping import Bool, Float
 
 from lsns.analysis import MomentsAnalyzer
 from lsns.analysis.selection import random_state
-from lsns.audits.agreement import (
-    Agreement,
-    compare_masks,
-    correlate,
-    mean_agreement,
-    spearman_brown,
-)
 from lsns.audits.shuffles import Centered, shuffle_labels
 from lsns.errors import LsnsError
 from lsns.moments import Moments, merge_all
+from lsns.overlap import agreement
 
 Array = np.ndarray[Any, Any]
 Split = Literal["halves", "folds"]
 Sides = tuple[Moments, Moments]
+Agreement = dict[str, float]
 # Different positive and negative texts of each fold.
 Counts = Sequence[tuple[int, int]]
 HALVES = 20
@@ -279,35 +274,34 @@ def _agreements(
     analyzers: Sequence[MomentsAnalyzer],
     pairs: Sequence[tuple[Sides, Sides]],
     barred: Array | None,
-) -> tuple[list[list[tuple[Agreement, int]]], list[float]]:
+) -> tuple[list[list[Agreement]], list[float]]:
     """Per analyzer the agreement of every split, with the number of units; and correlations."""
-    found: list[list[tuple[Agreement, int]]] = [[] for _ in analyzers]
+    found: list[list[Agreement]] = [[] for _ in analyzers]
     correlations = []
     for one, other in pairs:
         # The score does not depend on the amount: computed once for all of them.
         scores = analyzers[0].score(*one), analyzers[0].score(*other)
-        correlations.append(correlate(*scores))
+        correlations.append(_correlate(*scores))
         for place, analyzer in enumerate(analyzers):
             first, second = (analyzer.select(score, barred=barred) for score in scores)
-            found[place].append((compare_masks(first, second), int(first.sum())))
+            found[place].append({"units": int(first.sum()), **agreement(first, second)})
     return found, correlations
 
 
 def _mask_row(
     split: Split,
     analyzer: MomentsAnalyzer,
-    found: Sequence[tuple[Agreement, int]],
-    shuffled: Sequence[tuple[Agreement, int]] | None,
+    found: Sequence[Agreement],
+    shuffled: Sequence[Agreement] | None,
     *,
     chosen: bool,
 ) -> MaskReliability:
-    means = mean_agreement([agreement for agreement, _ in found])
-    low, high = np.quantile([agreement.dice for agreement, _ in found], [0.025, 0.975])
-    none = mean_agreement([agreement for agreement, _ in shuffled]) if shuffled else {}
+    means, none = _means(found), _means(shuffled or ())
+    low, high = np.quantile([one["dice"] for one in found], [0.025, 0.975])
     return MaskReliability(
         split=split,
         percentage=analyzer.config.get("percentage"),
-        units=found[0][1],
+        units=int(found[0]["units"]),
         chosen=chosen,
         n=len(found),
         dice=means["dice"],
@@ -319,7 +313,7 @@ def _mask_row(
         jaccard_chance=means["jaccard_chance"],
         jaccard_shuffled=none.get("jaccard"),
         phi=means["phi"],
-        phi_corrected=spearman_brown(means["phi"]) if split == "halves" else None,
+        phi_corrected=_spearman_brown(means["phi"]) if split == "halves" else None,
     )
 
 
@@ -334,6 +328,32 @@ def _score_row(
         r=r,
         r_low=float(low),
         r_high=float(high),
-        r_corrected=spearman_brown(r) if split == "halves" else None,
+        r_corrected=_spearman_brown(r) if split == "halves" else None,
         r_shuffled=float(np.mean(shuffled)) if shuffled else None,
     )
+
+
+def _means(parts: Sequence[Agreement]) -> Agreement:
+    names = parts[0] if parts else ()
+    return {name: float(np.mean([part[name] for part in parts])) for name in names}
+
+
+def _correlate(
+    first: Float[Array, "n_layers hidden_size"], second: Float[Array, "n_layers hidden_size"]
+) -> float:
+    """Pearson's correlation of two score maps over all units; 0 if one of them is constant."""
+    # From the first unit on, a constant map is exactly zero.
+    a, b = first.ravel() - first.flat[0], second.ravel() - second.flat[0]
+    a, b = a - a.mean(), b - b.mean()
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / spread if spread else 0.0
+
+
+def _spearman_brown(r: float) -> float:
+    """The reliability of all items, from the correlation of two halves: 2r / (1 + r).
+
+    Source: the prophecy formula of "Some experimental results in the correlation of mental
+    abilities" (https://doi.org/10.1111/j.2044-8295.1910.tb00207.x). It is for a correlation: it
+    is applied to score maps and to phi, not to Dice. Below 0 it says nothing, and r is returned.
+    """
+    return 2 * r / (1 + r) if r > 0 else r
