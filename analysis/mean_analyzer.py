@@ -1,3 +1,3 @@
-"""The guide's import path of `lsns.analysis.mean_analyzer`."""
+"""The guide's import path of its analyzer in `lsns.analysis.methods`."""
 
-from lsns.analysis.mean_analyzer import MeanAnalyzer as MeanAnalyzer
+from lsns.analysis.methods import MeanAnalyzer as MeanAnalyzer

@@ -1,3 +1,3 @@
-"""The guide's import path of `lsns.analysis.nmd_analyzer`."""
+"""The guide's import path of its analyzer in `lsns.analysis.methods`."""
 
-from lsns.analysis.nmd_analyzer import NMDAnalyzer as NMDAnalyzer
+from lsns.analysis.methods import NMDAnalyzer as NMDAnalyzer

@@ -1,4 +1,4 @@
-"""The guide's import path of `lsns.analysis.ttest_analyzer`."""
+"""The guide's import path of its analyzer in `lsns.analysis.methods`."""
 
-from lsns.analysis.ttest_analyzer import SignedTTestAnalyzer as SignedTTestAnalyzer
-from lsns.analysis.ttest_analyzer import TTestAnalyzer as TTestAnalyzer
+from lsns.analysis.methods import SignedTTestAnalyzer as SignedTTestAnalyzer
+from lsns.analysis.methods import TTestAnalyzer as TTestAnalyzer

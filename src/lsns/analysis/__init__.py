@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from lsns.analysis.base import BaseAnalyzer, MomentsAnalyzer
-from lsns.analysis.mean_analyzer import MeanAnalyzer
-from lsns.analysis.nmd_analyzer import NMDAnalyzer
-from lsns.analysis.ttest_analyzer import SignedTTestAnalyzer, TTestAnalyzer
-
-METHODS: dict[str, type[MomentsAnalyzer]] = {
-    "ttest": TTestAnalyzer,
-    "ttest-signed": SignedTTestAnalyzer,
-    "nmd": NMDAnalyzer,
-    "mean": MeanAnalyzer,
-}
-
-__all__ = [
-    "METHODS",
-    "BaseAnalyzer",
-    "MeanAnalyzer",
-    "MomentsAnalyzer",
-    "NMDAnalyzer",
-    "SignedTTestAnalyzer",
-    "TTestAnalyzer",
-]
+from lsns.analysis.base import BaseAnalyzer as BaseAnalyzer
+from lsns.analysis.base import MomentsAnalyzer as MomentsAnalyzer
+from lsns.analysis.methods import METHODS as METHODS
+from lsns.analysis.methods import MeanAnalyzer as MeanAnalyzer
+from lsns.analysis.methods import NMDAnalyzer as NMDAnalyzer
+from lsns.analysis.methods import SignedTTestAnalyzer as SignedTTestAnalyzer
+from lsns.analysis.methods import TTestAnalyzer as TTestAnalyzer
