@@ -5,8 +5,8 @@ from .audits.auditing import audit as audit
 from .audits.comparison import Comparison as Comparison
 from .audits.comparison import compare as compare
 from .errors import LsnsError as LsnsError
+from .evaluation.lesion_study import evaluate as evaluate
 from .evaluation.study import Study as Study
-from .evaluation.study import evaluate as evaluate
 from .lesions.ablation import lesion as lesion
 from .lesions.controls import control_mask as control_mask
 from .lesions.generation import generate as generate

@@ -420,7 +420,7 @@ def evaluate(
     output
         Folder for the results; the same command goes on from what is there.
     """
-    from lsns.evaluation.study import evaluate as run_study
+    from lsns.evaluation.lesion_study import evaluate as run_study
     from lsns.models.factory import SharedRequest
 
     chosen = options or EvaluationUnits()

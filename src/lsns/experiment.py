@@ -348,7 +348,7 @@ def _evaluate(
     asked = config.evaluation
     if not asked.benchmarks:
         return None
-    from lsns.evaluation.study import evaluate
+    from lsns.evaluation.lesion_study import evaluate
 
     study = evaluate(
         request,

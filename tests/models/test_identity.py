@@ -15,7 +15,7 @@ from tokenizers import normalizers
 from torch import nn
 
 import lsns
-from lsns.evaluation.study import evaluate
+from lsns.evaluation.lesion_study import evaluate
 from lsns.mask import UnitMask
 from lsns.models.computation import is_foreign, state_of
 from lsns.models.factory import ModelFactory, ModelRequest
