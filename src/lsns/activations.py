@@ -20,8 +20,8 @@ from jaxtyping import Float
 from lsns.chunks import Chunk, fitting, map_chunks, plan_chunks
 from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
-from lsns.models.blocks import hidden_states
 from lsns.models.factory import check_model
+from lsns.models.sites import BLOCK_OUTPUT
 from lsns.stimuli.contrast import parse_pooling
 
 Array = np.ndarray[Any, Any]
@@ -166,10 +166,14 @@ def _run_batch(model: BaseModel, tokens: Sequence[Sequence[int]], pooling: str) 
     padded = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in tokens])
     input_ids = padded.to(model.device)
     attention = (torch.arange(width, device=model.device) < lengths[:, None]).long()
-    with _pooled_outputs(model, lengths, pooling) as outputs:
+    outputs: dict[int, torch.Tensor] = {}
+
+    def take(layer: int, hidden: torch.Tensor) -> None:
+        outputs[layer] = pool(hidden, lengths, pooling).cpu()
+
+    with BLOCK_OUTPUT.reading(model.blocks, take):
         model.forward(input_ids, attention)
-    stacked = torch.stack([_only(outputs, index) for index in range(model.num_layers)], dim=1)
-    values = stacked.numpy()
+    values = torch.stack([outputs[index] for index in range(model.num_layers)], dim=1).numpy()
     if not np.isfinite(values).all():
         layer = int(np.argwhere(~np.isfinite(values))[0][1])
         raise LsnsError(
@@ -177,28 +181,6 @@ def _run_batch(model: BaseModel, tokens: Sequence[Sequence[int]], pooling: str) 
             "use --dtype float32 or bfloat16"
         )
     return values
-
-
-@contextmanager
-def _pooled_outputs(
-    model: BaseModel, lengths: torch.Tensor, pooling: str
-) -> Iterator[dict[int, torch.Tensor]]:
-    outputs: dict[int, torch.Tensor] = {}
-
-    def reader(index: int) -> Callable[[Any, Any, Any], None]:
-        def read(_module: Any, _inputs: Any, output: Any) -> None:
-            outputs[index] = pool(hidden_states(output), lengths, pooling).cpu()
-
-        return read
-
-    handles = [
-        block.register_forward_hook(reader(index)) for index, block in enumerate(model.blocks)
-    ]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def pool(hidden: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -233,12 +215,6 @@ def _check_length(model: BaseModel, tokens: Sequence[Sequence[int]]) -> None:
             f"text {longest + 1} has {len(tokens[longest])} tokens, and the model reads at most "
             f"{limit}; use --max-tokens {limit}"
         )
-
-
-def _only(outputs: dict[int, torch.Tensor], index: int) -> torch.Tensor:
-    if index not in outputs:
-        raise LsnsError(f"block {index} did not run; name the right blocks with --blocks")
-    return outputs[index]
 
 
 def _flush(array: Array) -> None:

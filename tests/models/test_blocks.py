@@ -1,19 +1,13 @@
-"""Blocks are found, or named, or refused in one line; what they return is read and replaced."""
+"""Blocks are found, or named, or refused in one line."""
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import pytest
-import torch
 from torch import nn
 
 from lsns.errors import LsnsError
-from lsns.models.blocks import check_outputs, find_blocks, hidden_states, with_hidden_states
+from lsns.models.blocks import find_blocks
 from tests.tiny import make_module
-
-STREAM = torch.arange(24.0).reshape(2, 3, 4)
-Pair = namedtuple("Pair", ["attention", "hidden"])
 
 
 class Config:
@@ -40,54 +34,6 @@ def refusal(*arguments) -> str:
     assert "\n" not in line
     assert "--blocks" in line
     return line
-
-
-@pytest.mark.parametrize("rest", [(), ("cache",), ("cache", None)])
-@pytest.mark.parametrize("kind", [tuple, list])
-def test_first_of_a_tuple_or_list(kind, rest):
-    output = kind((STREAM, *rest))
-    assert hidden_states(output) is STREAM
-    replaced = with_hidden_states(output, STREAM + 1)
-    assert type(replaced) is kind
-    assert hidden_states(replaced).equal(STREAM + 1)
-    assert tuple(replaced[1:]) == rest
-
-
-def test_tensor():
-    assert hidden_states(STREAM) is STREAM
-    assert with_hidden_states(STREAM, STREAM + 1).equal(STREAM + 1)
-
-
-@pytest.mark.parametrize(
-    ("output", "found"),
-    [
-        (STREAM[:, :, None], r"\(2, 3, 1, 4\)"),
-        ((STREAM[0],), r"\(3, 4\)"),
-        (Pair(STREAM, STREAM), "Pair"),
-        ({"hidden": STREAM}, "dict"),
-        ((None,), "NoneType"),
-    ],
-)
-def test_what_is_not_one_residual_stream_is_refused(output, found):
-    with pytest.raises(LsnsError, match=f"{found}.*--blocks"):
-        hidden_states(output)
-
-
-def test_outputs_of_all_blocks_tell_the_number_of_units():
-    assert check_outputs([STREAM, (STREAM, None)], (2, 3)) == 4
-
-
-@pytest.mark.parametrize(
-    ("outputs", "why"),
-    [
-        ([STREAM, None], "block 1 did not run"),
-        ([STREAM, STREAM.transpose(0, 1)], r"\(3, 2, 4\)"),
-        ([STREAM, STREAM[..., :2]], r"\(2, 3, 2\)"),
-    ],
-)
-def test_outputs_that_do_not_fit_the_tokens_are_refused(outputs, why):
-    with pytest.raises(LsnsError, match=f"{why}.*--blocks"):
-        check_outputs(outputs, (2, 3))
 
 
 def test_found_by_their_number():

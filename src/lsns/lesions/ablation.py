@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -14,8 +15,8 @@ from jaxtyping import Float
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask, as_mask
 from lsns.models.base import BaseModel
-from lsns.models.blocks import hidden_states, with_hidden_states
 from lsns.models.factory import check_model
+from lsns.models.sites import BLOCK_OUTPUT
 from lsns.store import digest_of
 
 if TYPE_CHECKING:
@@ -74,24 +75,24 @@ def lesion(
     check_model(model)
     mask = as_mask(mask)
     values = _values(model, mask, mode, means)
-    content = {"mask": mask.digest, "mode": mode, "values": _digest_of_values(values)}
+    content = {"mask": mask.digest, "mode": mode, "values": sha256(values.tobytes()).hexdigest()}
     attached = Lesion(mask, mode, digest_of(content))
-    with ExitStack() as stack:
-        for layer in map(int, np.flatnonzero(mask.per_layer)):
-            hook = _hook(attached, layer, mask.units[layer], values[layer])
-            stack.callback(model.blocks[layer].register_forward_hook(hook).remove)
-            attached.fired[layer] = 0
+    changes = {
+        layer: _change(attached, layer, mask.units[layer], values[layer])
+        for layer in map(int, np.flatnonzero(mask.per_layer))
+    }
+    attached.fired.update(dict.fromkeys(changes, 0))
+    with BLOCK_OUTPUT.writing(model.blocks, changes, lesion=attached):
         yield attached
         _check_fired(attached)
 
 
-def _hook(
+def _change(
     attached: Lesion, layer: int, units: Array, values: Array
-) -> Callable[[Any, Any, Any], Any]:
+) -> Callable[[torch.Tensor], torch.Tensor]:
     placed: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def replace(_module: Any, _inputs: Any, output: Any) -> Any:
-        hidden = hidden_states(output)
+    def replace(hidden: torch.Tensor) -> torch.Tensor:
         place = (hidden.device, hidden.dtype)
         if place not in placed:
             placed[place] = (
@@ -101,10 +102,8 @@ def _hook(
         selected, replacement = placed[place]
         attached.fired[layer] += 1
         # Not a product: 0 times an infinite activation would be NaN.
-        return with_hidden_states(output, torch.where(selected, replacement, hidden))
+        return torch.where(selected, replacement, hidden)
 
-    # By which it is known, whatever wraps the module: see `BaseModel.active_lesions`.
-    replace.lesion = attached  # pyright: ignore[reportFunctionMemberAccess]
     return replace
 
 
@@ -139,9 +138,3 @@ def _check_fired(attached: Lesion) -> None:
             f"the lesion never acted in {len(silent)} of {len(attached.fired)} blocks (first: "
             f"{silent[0]}): the model did not run them inside the context"
         )
-
-
-def _digest_of_values(values: Array) -> str:
-    import hashlib
-
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

@@ -17,7 +17,8 @@ from torch import nn
 
 from lsns.errors import LsnsError
 from lsns.models.blocks import text_config
-from lsns.models.computation import computed_identity, is_foreign, lesion_hooks, state_of
+from lsns.models.computation import computed_identity, is_foreign, state_of
+from lsns.models.sites import lesion_hooks
 from lsns.terminal import one_line
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")

@@ -1,19 +1,12 @@
-"""Find the transformer blocks of any causal language model, and read what a block returns."""
+"""Where the parts of any causal language model are: its decoder, blocks and configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from lsns.errors import LsnsError
-
-WANTED = (
-    "not one residual stream (batch, tokens, units); if other modules return it, name them with "
-    "--blocks dotted.path"
-)
 
 
 def find_blocks(model: nn.Module, path: str | None = None) -> tuple[list[str], list[nn.Module]]:
@@ -59,57 +52,6 @@ def text_config(model: nn.Module) -> Any:
     """The part of a model's configuration that is about text; None where it has none."""
     config: Any = getattr(model, "config", None)
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else None
-
-
-def hidden_states(output: Any) -> torch.Tensor:
-    """The residual stream in what a block returned: a tensor, or the first of a tuple or list.
-
-    Shape (batch, tokens, hidden_size).
-
-    Raises:
-        LsnsError: anything else, such as several residual streams side by side.
-    """
-    # Only plain ones: the first field of a named tuple need not be the residual stream.
-    hidden = output[0] if type(output) in (tuple, list) else output
-    if not isinstance(hidden, torch.Tensor) or hidden.ndim != 3:
-        raise LsnsError(f"a block returned {_described(hidden)}, {WANTED}")
-    return hidden
-
-
-def check_outputs(outputs: Sequence[Any], shape: tuple[int, int]) -> int:
-    """The number of units in what every block returned for tokens of shape (batch, tokens).
-
-    Args:
-        outputs: of the blocks in order; None for one that did not run.
-        shape: of the tokens that went in.
-
-    Raises:
-        LsnsError: a block did not run, or did not return (batch, tokens, the same units).
-    """
-    silent = next((index for index, output in enumerate(outputs) if output is None), None)
-    if silent is not None:
-        raise LsnsError(
-            f"block {silent} did not run; name the right blocks with --blocks dotted.path"
-        )
-    streams = [hidden_states(output) for output in outputs]
-    width = streams[0].shape[-1]
-    wrong = next((stream for stream in streams if stream.shape != (*shape, width)), None)
-    if wrong is not None:
-        raise LsnsError(
-            f"for tokens of shape {shape}, a block returned {_described(wrong)}, {WANTED}"
-        )
-    return width
-
-
-def with_hidden_states(output: Any, hidden: torch.Tensor) -> Any:
-    """`output` with the residual stream in it replaced."""
-    return type(output)((hidden, *output[1:])) if type(output) in (tuple, list) else hidden
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    return f"an object of type {type(value).__name__}"
 
 
 def _lists(model: nn.Module, decoder: nn.Module, depth: int) -> dict[str, nn.ModuleList]:

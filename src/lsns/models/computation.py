@@ -14,11 +14,9 @@ import json
 import os
 import sys
 import types
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +24,7 @@ import torch
 from torch import nn
 
 from lsns.errors import LsnsError
+from lsns.models.sites import BLOCK_OUTPUT, HOOKS, is_lesion, without_lesions
 from lsns.store import digest_of
 
 
@@ -51,7 +50,6 @@ PROBE_TEXTS = (
 )
 # Packages whose code is the same wherever they are installed, as far as a result depends on it.
 KNOWN_PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "lsns")
-HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 # Values of a weight that are looked at to notice a change.
 SAMPLED = 16
 
@@ -64,7 +62,7 @@ def computed_identity(model: Computes) -> str | None:
     module = model.model
     try:
         hooks = _hooks(module)
-        with _without_lesions(module):
+        with without_lesions(module):
             content = {
                 "probe": _probe(model),
                 "weights": _content(module),
@@ -116,21 +114,6 @@ def is_patched() -> bool:
         for kind in list(vars(module).values())
         if isinstance(kind, type) and issubclass(kind, nn.Module)
     )
-
-
-def lesion_hooks(module: nn.Module) -> list[Any]:
-    """The hooks of this package's lesions, in the order in which they were attached."""
-    hooks = [item for part in module.modules() for item in _attached(part).items()]
-    # Torch numbers them.
-    return [hook for _, hook in sorted(hooks, key=itemgetter(0)) if _is_lesion(hook)]
-
-
-def _is_lesion(hook: object) -> bool:
-    return hasattr(hook, "lesion")
-
-
-def _attached(module: nn.Module) -> dict[int, Any]:
-    return getattr(module, HOOKS[1])
 
 
 def check_weights(module: nn.Module) -> None:
@@ -268,22 +251,16 @@ def _probe(model: Computes) -> str | None:
 def _run(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> str:
     digest = hashlib.sha256()
 
-    def read(_module: Any, _inputs: Any, output: Any) -> None:
-        for piece in _bytes("block", _tensors_of(output)):
+    def take(layer: int, hidden: torch.Tensor) -> None:
+        for piece in _bytes(f"block {layer}", hidden):
             digest.update(piece)
 
-    with ExitStack() as stack:
-        for block in map(model.model.get_submodule, model.get_layer_names()):
-            stack.callback(block.register_forward_hook(read).remove)
+    blocks = [model.model.get_submodule(name) for name in model.get_layer_names()]
+    with BLOCK_OUTPUT.reading(blocks, take):
         model.forward(ids, mask)
     for piece in _bytes("logits", _logits(model, ids, mask)):
         digest.update(piece)
     return digest.hexdigest()
-
-
-def _tensors_of(output: Any) -> list[torch.Tensor]:
-    parts = output if isinstance(output, (tuple, list)) else [output]
-    return [part for part in parts if isinstance(part, torch.Tensor)]
 
 
 def _logits(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
@@ -292,25 +269,9 @@ def _logits(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> list[torc
     except Exception:
         # A model that is run in a way of its own need not be a causal one.
         return []
-    return _tensors_of(getattr(output, "logits", output))
-
-
-@contextmanager
-def _without_lesions(module: nn.Module) -> Iterator[None]:
-    """Lesions neither act nor count what runs meanwhile."""
-    lesioned = [
-        (part, _attached(part))
-        for part in module.modules()
-        if any(map(_is_lesion, _attached(part).values()))
-    ]
-    for part, hooks in lesioned:
-        others = {key: hook for key, hook in hooks.items() if not _is_lesion(hook)}
-        setattr(part, HOOKS[1], OrderedDict(others))
-    try:
-        yield
-    finally:
-        for part, hooks in lesioned:
-            setattr(part, HOOKS[1], hooks)
+    found = getattr(output, "logits", output)
+    parts = found if isinstance(found, (tuple, list)) else [found]
+    return [part for part in parts if isinstance(part, torch.Tensor)]
 
 
 # Code.
@@ -319,7 +280,7 @@ def _without_lesions(module: nn.Module) -> Iterator[None]:
 def _hooks(module: nn.Module) -> list[list[str]]:
     """Foreign code that is attached to modules, in the order in which it acts."""
     return [
-        [name, kind, "lesion" if _is_lesion(call) else _code_of_call(call)]
+        [name, kind, "lesion" if is_lesion(call) else _code_of_call(call)]
         for name, part in module.named_modules()
         if not all(_is_known(call) for _, call in _patches(part))
         for kind, call in _patches(part)
@@ -414,7 +375,7 @@ def _functions(call: object) -> Iterator[types.FunctionType]:
 def _is_known(call: object) -> bool:
     """Whether all that a call goes through is of known packages, or of a lesion."""
     functions = list(_functions(call))
-    return _is_lesion(call) or (bool(functions) and all(map(_is_from_known, functions)))
+    return is_lesion(call) or (bool(functions) and all(map(_is_from_known, functions)))
 
 
 def _is_from_known(function: types.FunctionType) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from torch import nn
 
 from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
-from lsns.models.blocks import check_outputs, decoder_of, find_blocks
+from lsns.models.blocks import decoder_of, find_blocks
 from lsns.models.computation import check_weights
 from lsns.models.forward import run_module
 from lsns.models.hub import ModelRepository
 from lsns.models.loading import explained, in_a_line, quiet_transformers
+from lsns.models.sites import BLOCK_OUTPUT
 from lsns.models.source import ModelSource, resolve_model
 
 
@@ -169,16 +170,10 @@ class HuggingFaceModel(BaseModel):
         that cannot be read are found here rather than after a long run.
         """
         tokens = torch.tensor([[0, 1, 2], [2, 1, 0]], device=self.device)
-        outputs: list[Any] = [None] * len(self.blocks)
-        with ExitStack() as stack:
-            for index, block in enumerate(self.blocks):
-                handle = block.register_forward_hook(
-                    lambda _module, _inputs, output, index=index: outputs.__setitem__(index, output)
-                )
-                stack.callback(handle.remove)
-            with self.evaluating(), torch.random.fork_rng(), runnable(self.model):
-                self.forward(tokens, torch.ones_like(tokens))
-        return check_outputs(outputs, (2, 3))
+        with self.evaluating(), torch.random.fork_rng(), runnable(self.model):
+            return BLOCK_OUTPUT.width(
+                self.blocks, (2, 3), lambda: self.forward(tokens, torch.ones_like(tokens))
+            )
 
     def _from_files(self, where: Mapping[str, Any]) -> Any:
         from transformers import AutoConfig, AutoModelForCausalLM
@@ -293,6 +288,8 @@ def runnable(model: nn.Module) -> Iterator[None]:
     """Turn what a model raises that does not run on tokens alone into one line."""
     try:
         yield
+    except LsnsError:
+        raise
     except torch.OutOfMemoryError:
         raise LsnsError(
             f"{type(model).__name__} fits on the device, but cannot run: out of memory; "
