@@ -270,7 +270,6 @@ def run_config(
         Run the code that the configuration names: plugins, a method of your own, what comes with
         the model, functions of lm-eval's tasks. Without it, such a configuration is refused.
     """
-    from lsns.audits.audit import describe_findings
     from lsns.config import ExperimentConfig
     from lsns.experiment import run_experiment
     from lsns.report.text import describe_continuations
@@ -283,7 +282,7 @@ def run_config(
     if result.study is not None:
         say(f"\n{result.study.describe(width())}")
     if result.audit is not None:
-        say(f"\n{describe_findings(result.audit, width())}")
+        say(f"\n{result.audit.describe_findings(width())}")
     _say_written(*result.paths)
 
 

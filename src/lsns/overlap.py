@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.errors import LsnsError
+from lsns.table import Column
 
 Array = np.ndarray[Any, Any]
 
@@ -40,6 +41,13 @@ class Overlap:
         p_value_by_layer: probability of at least as many by that chance (the exact distribution
             of the sum of one hypergeometric number per layer).
     """
+
+    chance: ClassVar = (
+        Column("chance", "{expected:.1f}"),
+        Column("p", "{p_value:.2g}"),
+        Column("by layer", "{expected_by_layer:.1f}"),
+        Column("p", "{p_value_by_layer:.2g}"),
+    )
 
     shared: int
     dice: float

@@ -55,6 +55,23 @@ def test_an_audit_is_json_and_the_same_twice(found, model, tmp_path):
     assert "conclusion:" in first.describe()
 
 
+def test_every_part_is_a_table_of_its_values(found):
+    result = audit(found, options=FEW)
+    findings, reliability, selectivity, calibration, outliers, confounds, overlaps = result.tables()
+    assert findings.data() == result.to_frame().to_dict("list")
+    assert findings.data()["source"] == [one.source for one in result.findings]
+    assert reliability.data()["dice"] == [row.dice for row in result.reliability.rows]
+    assert selectivity.data()["mean"] == [row.mean for row in result.selectivity.profile]
+    assert confounds.data()["g"] == [row.g for row in result.confounds]
+    assert overlaps.data()["shared"] == [row.shared for row in result.overlaps]
+    text = result.describe()
+    for table in (reliability, selectivity, calibration, outliers, confounds, overlaps):
+        assert table.text() in text
+    html = result._repr_html_()
+    assert html.count("<caption>") == 7
+    assert all(f"<td>{one.rule}</td>" in html for one in result.findings)
+
+
 def test_further_conditions_and_other_protocols_are_run_when_asked(found, model, caplog):
     caplog.set_level("INFO", logger="lsns")
     before = audit(found, model=model, options=FEW)

@@ -157,3 +157,14 @@ def test_masks_that_cannot_be_compared(masks):
         compare(masks | {"none": empty})
     with pytest.raises(LsnsError, match="language has 4 x 30 units, small 2 x 9"):
         compare(masks | {"small": small})
+
+
+def test_as_a_data_frame_and_in_a_notebook(masks):
+    found = compare(masks | {"<b>": masks["language"]})
+    frame = found.to_frame()
+    assert list(frame["shared"]) == [pair.shared for pair in found.pairs]
+    assert list(frame["phi"]) == [pair.phi for pair in found.pairs]
+    html = found._repr_html_()
+    assert html.count("<tr>") == 1 + 6
+    assert "language and &lt;b&gt;" in html
+    assert "<b>" not in html

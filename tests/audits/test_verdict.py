@@ -10,18 +10,22 @@ from lsns.audits.calibration import Calibration
 from lsns.audits.confounds import Confound
 from lsns.audits.lesions import find_evidence
 from lsns.audits.outliers import OutlierAudit, OutlierDimension
-from lsns.audits.verdict import (
-    SOURCES,
-    Finding,
-    conclude,
-    judge_calibration,
-    judge_confounds,
-    judge_lesion,
-    judge_outliers,
-    judge_protocols,
-    judge_reliability,
-    judge_selectivity,
-)
+from lsns.audits.verdict import RULES, Finding, Parts, conclude, judge
+
+NO_OUTLIERS = OutlierAudit(10.0, 0, 172, 0.0, 0.0, 0.9, 1.0, 93, ())
+
+
+def judged(rule: str, **parts) -> Finding:
+    """What a rule says of parts; those that are not given were not measured."""
+    found = Parts(**{"outliers": NO_OUTLIERS} | parts)
+    return next(finding for finding in judge(found) if finding.rule == rule)
+
+
+def judged_lesion(evidence, part="all") -> Finding:
+    """What is said of the lesion, or of it without its outliers, of which there are some."""
+    outliers = OutlierAudit(10.0, 17, 172, 0.1, 0.57, 0.9, 1e-17, 93, ())
+    rule = "lesion" if part == "all" else "lesion without outliers"
+    return judged(rule, lesions=tuple(evidence), outliers=outliers)
 
 
 def study(p, n=20, harm=-0.2, part=""):
@@ -59,7 +63,7 @@ def study(p, n=20, harm=-0.2, part=""):
     ],
 )
 def test_lesion(p, n, harm, level):
-    finding = judge_lesion(find_evidence(study(p, n, harm), "abc"), "all")
+    finding = judged_lesion(find_evidence(study(p, n, harm), "abc"), "all")
     assert finding.level == level
     assert "172 units" in finding.sentence
 
@@ -76,22 +80,22 @@ def test_lesion(p, n, harm, level):
 def test_controls_without_the_lesions_outliers_say_nothing_of_selectivity(outliers, level):
     rows = study({"uniform": 0.04, "magnitude": 0.04})
     rows[1] |= {"outlier_units": 17} | {f"{k}_outliers": n for k, n in outliers.items()}
-    finding = judge_lesion(find_evidence(rows, "abc"), "all")
+    finding = judged_lesion(find_evidence(rows, "abc"), "all")
     assert finding.level == level
     assert "p 0.040, outlier units 1.0)" in finding.sentence
     words = "No control has as many outlier units as the lesion, 17."
     assert (words in finding.sentence) == (level == "open")
     # A lesion without outliers asks for none, and one that is beaten is beaten by any control.
     rows[1]["outlier_units"] = 0
-    assert judge_lesion(find_evidence(rows, "abc"), "all").level == "good"
+    assert judged_lesion(find_evidence(rows, "abc"), "all").level == "good"
     rows[1] |= {"outlier_units": 17, "uniform_p": 0.3}
-    assert judge_lesion(find_evidence(rows, "abc"), "all").level == "caution"
+    assert judged_lesion(find_evidence(rows, "abc"), "all").level == "caution"
 
 
 def test_a_lesion_of_the_rest_says_how_much_is_left():
     p = {"uniform": 0.04}
     rows = study(p) + study(p, harm=-0.1, part=" rest")[1:]
-    finding = judge_lesion(find_evidence(rows, "abc"), "rest")
+    finding = judged_lesion(find_evidence(rows, "abc"), "rest")
     assert finding.level == "good"
     assert "50% of the whole lesion's effect" in finding.sentence
     assert find_evidence(rows, "unknown") == []
@@ -114,7 +118,7 @@ def test_a_lesion_of_the_rest_says_how_much_is_left():
 def test_a_share_is_one_only_between_nothing_and_all(whole, rest, words):
     p = {"uniform": 0.04}
     rows = study(p, harm=whole) + study(p, harm=rest, part=" rest")[1:]
-    sentence = judge_lesion(find_evidence(rows, "abc"), "rest").sentence
+    sentence = judged_lesion(find_evidence(rows, "abc"), "rest").sentence
     assert ("That is" in sentence) == (words is not None)
     assert words is None or f"{words} lesion's effect on blimp." in sentence
 
@@ -122,31 +126,46 @@ def test_a_share_is_one_only_between_nothing_and_all(whole, rest, words):
 @pytest.mark.parametrize(("above", "level"), [(172, "good"), (5, "caution"), (0, "bad")])
 def test_calibration(above, level):
     found = Calibration("ttest", 1000, 0.05, 4.5, 27.0, 8.7, 0.001, 172, above, 1758)
-    assert judge_calibration(found).level == level
+    assert judged("calibration", calibration=found).level == level
 
 
 def test_outliers_and_confounds():
     dimension = (OutlierDimension(507, 9, 28),)
     many = OutlierAudit(10.0, 17, 172, 0.1, 0.57, 0.9, 1e-17, 93, dimension)
     few = OutlierAudit(10.0, 1, 172, 0.006, 0.05, 0.9, 0.6, 93, dimension)
-    assert [judge_outliers(one).level for one in (many, few)] == ["caution", "good"]
+    assert [judged("outliers", outliers=one).level for one in (many, few)] == ["caution", "good"]
     alike = Confound("words", 12.0, 12.0, 0.0, -0.2, 0.2)
     apart = Confound("tokens", 12.0, 5.0, None, None, None)
-    assert judge_confounds([alike]).level == "good"
-    assert "no overlap" in judge_confounds([alike, apart]).sentence
+    assert judged("confounds", confounds=(alike,)).level == "good"
+    assert "no overlap" in judged("confounds", confounds=(alike, apart)).sentence
 
 
 def test_what_was_not_measured_is_open():
-    findings = [judge_reliability(None), judge_calibration(None), judge_selectivity(None)]
-    findings += [judge_protocols([]), judge_lesion([], "all"), judge_lesion([], "rest")]
+    findings = judge(Parts(outliers=NO_OUTLIERS))
+    assert [finding.rule for finding in findings] == list(RULES)
     for finding in findings:
-        assert finding.level == "open"
+        measured = finding.rule in ("outliers", "confounds")
+        assert (finding.level == "open") != measured
         assert finding.source
+
+
+def test_without_a_difference_there_is_nothing_to_calibrate():
+    assert judged("calibration", differs=False).level == "bad"
+
+
+def test_without_outliers_nothing_changes_and_of_outliers_alone_nothing_is_left():
+    lesions = tuple(find_evidence(study({"uniform": 0.04}), "abc"))
+    rule = "lesion without outliers"
+    finding = judged(rule, lesions=lesions)
+    assert (finding.level, "nothing changes" in finding.sentence) == ("good", True)
+    only = OutlierAudit(10.0, 172, 172, 1.0, 1.0, 0.9, 0.0, 173, ())
+    finding = judged(rule, lesions=lesions, outliers=only)
+    assert (finding.level, "nothing is left" in finding.sentence) == ("bad", True)
 
 
 def test_the_conclusion_follows_from_the_levels_alone():
     def conclusion(lesion="good", rest="good", **levels):
-        levels = dict.fromkeys(SOURCES, "good") | levels
+        levels = dict.fromkeys(RULES, "good") | levels
         levels |= {"lesion": lesion, "lesion without outliers": rest}
         return conclude([Finding(rule, level, "") for rule, level in levels.items()])
 

@@ -18,7 +18,7 @@ from lsns.audits.calibration import (
     permutation_test,
 )
 from lsns.audits.confounds import audit_confounds
-from lsns.audits.lesions import ALL, LesionEvidence, find_evidence, read_summary
+from lsns.audits.lesions import LesionEvidence, find_evidence, read_summary
 from lsns.audits.outliers import audit_outliers
 from lsns.audits.protocols import compare_methods, compare_protocols
 from lsns.audits.reliability import (
@@ -29,17 +29,7 @@ from lsns.audits.reliability import (
     measure_reliability,
 )
 from lsns.audits.selectivity import measure_selectivity
-from lsns.audits.verdict import (
-    conclude,
-    judge_calibration,
-    judge_confounds,
-    judge_lesion,
-    judge_outliers,
-    judge_protocols,
-    judge_reliability,
-    judge_rest,
-    judge_selectivity,
-)
+from lsns.audits.verdict import Parts, conclude, judge
 from lsns.errors import LsnsError
 from lsns.localization import Localization
 from lsns.measurement import further_activations
@@ -127,34 +117,25 @@ def audit(
     examined = _Examined(found, chosen)
     running: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     further = further_activations(found.measurement, model if profile else None, **running)
-    parts = examined.parts(further)
-    others = [
-        *compare_methods(found),
-        *compare_protocols(found, model, run=overlaps, **running),
-    ]
-    outliers = audit_outliers(found.mask.units, found.magnitudes, threshold=found.outlier_threshold)
-    pooling = found.manifest["protocol"]["pooling"]
-    confounds = audit_confounds(found.measurement.contrast, found.measurement.items, pooling)
-    findings = [
-        judge_reliability(parts["reliability"]),
-        judge_calibration(
-            parts["calibration"], differs=bool(found.t_values[found.mask.units].any())
+    measurement, pooling = found.measurement, found.manifest["protocol"]["pooling"]
+    parts = Parts(
+        **examined.parts(further),
+        differs=bool(found.t_values[found.mask.units].any()),
+        outliers=audit_outliers(
+            found.mask.units, found.magnitudes, threshold=found.outlier_threshold
         ),
-        judge_selectivity(parts["selectivity"]),
-        judge_outliers(outliers),
-        judge_confounds(confounds),
-        judge_protocols(others),
-        judge_lesion(evidence, ALL),
-        judge_rest(evidence, outliers),
-    ]
-    return Audit(
-        conclusion=conclude(findings),
-        findings=tuple(findings),
-        **parts,
-        outliers=outliers,
-        confounds=tuple(confounds),
-        overlaps=tuple(others),
+        confounds=tuple(audit_confounds(measurement.contrast, measurement.items, pooling)),
+        overlaps=(
+            *compare_methods(found),
+            *compare_protocols(found, model, run=overlaps, **running),
+        ),
         lesions=tuple(evidence),
+    )
+    findings = judge(parts)
+    return Audit(
+        **vars(parts),
+        conclusion=conclude(findings),
+        findings=findings,
         manifest={**found.manifest, "audit": asdict(chosen)},
         missing=examined.missing | _not_asked(found, further, study, evidence),
     )

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from lsns.analysis import MomentsAnalyzer
 from lsns.audits.shuffles import Centered, shuffle_labels, shuffled_moments
 from lsns.errors import LsnsError
+from lsns.table import Table
 
 Array = np.ndarray[Any, Any]
 PERMUTATIONS = 1000
@@ -60,6 +61,17 @@ class Calibration:
     selected: int
     above: int
     units_above: int
+
+    def table(self) -> Table:
+        """All of it in words: there is one row, and its numbers are of different kinds."""
+        title = f"calibration: largest {self.statistic} score under {self.permutations} shuffles"
+        lead = (
+            f"threshold at family-wise p {self.alpha:g}: {self.threshold:.3f}; selected scores "
+            f"{self.weakest:.3f} to {self.largest:.3f} (p of the largest {self.p_value:.4f})",
+            f"above it: {self.above} of {self.selected} selected units, "
+            f"{self.units_above} of all units",
+        )
+        return Table(title, (), (), lead=lead)
 
 
 def permutation_test(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask, as_mask
 from lsns.overlap import Overlap, overlaps
-from lsns.table import align_columns
+from lsns.table import Column, Table, Tabled
 from lsns.terminal import first_lines, one_line
 
 if TYPE_CHECKING:
@@ -27,6 +27,15 @@ class MaskPair(Overlap):
         units_second: number of units in the second mask.
     """
 
+    columns: ClassVar = (
+        Column("masks", "{first} and {second}"),
+        Column("units", "{units_first}, {units_second}"),
+        Column("shared"),
+        Column("Dice", "{dice:.3f}"),
+        Column("Jaccard", "{jaccard:.3f}"),
+        *Overlap.chance,
+    )
+
     first: str
     second: str
     units_first: int
@@ -34,23 +43,23 @@ class MaskPair(Overlap):
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All pairs of masks.
+class Comparison(Tabled):
+    """The overlap of every pair of masks.
 
     Attributes:
-        pairs: in the order in which the masks were given.
-        models: of each mask, what its manifest says; "not known" without one.
+        pairs: one for each pair, in the order in which the masks were given.
+        models: model and dtype by the name of the mask, from its manifest; "not known" without one.
     """
 
     pairs: tuple[MaskPair, ...]
     models: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """In lists, dictionaries and plain values."""
+        """The comparison as lists, dictionaries and plain values."""
         return asdict(self)
 
     def __repr__(self) -> str:
-        """Which masks, in one line."""
+        """The names of the masks, in one line."""
         return one_line(f"Comparison({len(self.pairs)} pairs of {', '.join(self.models)})")
 
     def __str__(self) -> str:
@@ -61,24 +70,26 @@ class Comparison:
         """The table, for a terminal.
 
         Args:
-            columns: that it has to fit in; None: as wide as it is.
+            columns: width of the terminal that it has to fit in; None: any width.
         """
-        head = ("masks", "units", "shared", "Dice", "Jaccard", "chance", "p", "by layer", "p")
-        rows: list[Sequence[str]] = [head, *(_cells(pair) for pair in self.pairs)]
-        lines = align_columns(rows, columns)
+        return self.tables()[0].text(columns)
+
+    def tables(self) -> list[Table]:
+        """One table, with a row for each pair."""
+        notes = []
         if len(set(self.models.values())) > 1:
-            lines += [one_line(f"{name}: {model}") for name, model in self.models.items()]
+            notes += [f"{name}: {model}" for name, model in self.models.items()]
         if len(self.pairs) > 1:
-            lines.append(f"{len(self.pairs)} pairs; p is not corrected for their number")
-        return "\n".join(lines)
+            notes.append(f"{len(self.pairs)} pairs; p is not corrected for their number")
+        return [Table("", MaskPair.columns, self.pairs, notes=notes)]
 
 
 def compare(masks: Mapping[str, UnitMask | Localization]) -> Comparison:
     """The overlap of every pair of masks of models of one shape.
 
     Args:
-        masks: by name, at least two, each with at least one unit, or what `localize` found; across
-            networks, methods, percentages, seeds or checkpoints.
+        masks: at least two masks by name, each with at least one unit, or what `localize` found;
+            across networks, methods, percentages, seeds or checkpoints.
 
     Raises:
         LsnsError: not a mapping from names to masks, fewer than two masks, an empty one, or masks
@@ -112,17 +123,3 @@ def compare(masks: Mapping[str, UnitMask | Localization]) -> Comparison:
 def _model(mask: UnitMask) -> str:
     model = mask.manifest.get("model") or {}
     return f"{model['name']} ({model['dtype']})" if model else "not known"
-
-
-def _cells(pair: MaskPair) -> Sequence[str]:
-    return (
-        f"{pair.first} and {pair.second}",
-        f"{pair.units_first}, {pair.units_second}",
-        str(pair.shared),
-        f"{pair.dice:.3f}",
-        f"{pair.jaccard:.3f}",
-        f"{pair.expected:.1f}",
-        f"{pair.p_value:.2g}",
-        f"{pair.expected_by_layer:.1f}",
-        f"{pair.p_value_by_layer:.2g}",
-    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.audits.selectivity import hedges_g
 from lsns.stimuli.contrast import Contrast
+from lsns.table import Column
 
 Array = np.ndarray[Any, Any]
 # A difference of half a standard deviation can be seen with the bare eye: a medium effect in
@@ -30,6 +31,15 @@ class Confound:
         low: lower end of its 95% interval; None as for `g`.
         high: upper end.
     """
+
+    columns: ClassVar = (
+        Column("measure"),
+        Column("positive", "{positive:.2f}"),
+        Column("negative", "{negative:.2f}"),
+        Column("g", "{g:+.2f}", "apart"),
+        Column("95%", "{low:+.2f} to {high:+.2f}"),
+        Column("", lambda row: "differs" if row.differs else ""),
+    )
 
     measure: str
     positive: float

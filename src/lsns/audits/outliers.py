@@ -7,13 +7,14 @@ same ones in most layers, are far larger than all others, and setting them to ze
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.analysis.outliers import THRESHOLD, outlier_units
 from lsns.overlap import overlap
+from lsns.table import Column, Table
 
 Array = np.ndarray[Any, Any]
 
@@ -27,6 +28,12 @@ class OutlierDimension:
         selected_layers: in how many layers it is an outlier and selected.
         outlier_layers: in how many layers it is an outlier.
     """
+
+    columns: ClassVar = (
+        Column("dimension"),
+        Column("selected in layers", "{selected_layers}"),
+        Column("outlier in layers", "{outlier_layers}"),
+    )
 
     dimension: int
     selected_layers: int
@@ -58,6 +65,19 @@ class OutlierAudit:
     p_value: float
     model: int
     dimensions: tuple[OutlierDimension, ...]
+
+    def table(self) -> Table:
+        """A row for each dimension."""
+        title = (
+            f"outlier dimensions (mean |activation| over {self.threshold:g} times the layer's "
+            "median)"
+        )
+        lead = (
+            f"{self.selected} of {self.units} selected units ({self.share:.1%}), with "
+            f"{self.magnitude_share:.1%} of their magnitude; chance {self.expected:.2f}, "
+            f"p {self.p_value:.2g}; {self.model} in the model"
+        )
+        return Table(title, OutlierDimension.columns, self.dimensions, lead=[lead])
 
 
 def audit_outliers(

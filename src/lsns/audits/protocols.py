@@ -10,13 +10,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lsns.analysis import METHODS, MomentsAnalyzer
 from lsns.errors import LsnsError
 from lsns.localization import Localization, select
 from lsns.measurement import Measurement, cached, measure
 from lsns.overlap import Overlap, overlap
+from lsns.table import Column
 
 if TYPE_CHECKING:
     from lsns.models.base import BaseModel
@@ -37,6 +38,14 @@ class ProtocolOverlap(Overlap):
         kind: `method` or `protocol`.
         units: number of units in the other mask.
     """
+
+    columns: ClassVar = (
+        Column("units shared with", "{name}"),
+        Column("units"),
+        Column("shared"),
+        Column("Dice", "{dice:.3f}"),
+        *Overlap.chance,
+    )
 
     name: str
     kind: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -20,6 +20,7 @@ from lsns.audits.shuffles import Centered, shuffle_labels
 from lsns.errors import LsnsError
 from lsns.moments import Moments, merge_all
 from lsns.overlap import agreement
+from lsns.table import Column, Table
 
 Array = np.ndarray[Any, Any]
 Split = Literal["halves", "folds"]
@@ -54,6 +55,19 @@ class MaskReliability:
         phi: Dice corrected for chance (Cohen's kappa), mean over splits.
         phi_corrected: phi for all items by Spearman-Brown; None for folds, which are no halves.
     """
+
+    columns: ClassVar = (
+        Column("split", lambda row: f"{row.split} *" if row.chosen else row.split),
+        Column("%", "{percentage:g}", "-"),
+        Column("units"),
+        Column("n"),
+        Column("Dice", "{dice:.3f}"),
+        Column("95%", "{dice_low:.3f} to {dice_high:.3f}"),
+        Column("chance", "{dice_chance:.3f}"),
+        Column("shuffled", "{dice_shuffled:.3f}", "-"),
+        Column("Jaccard", "{jaccard:.3f}"),
+        Column("corrected", "{phi_corrected:.3f}", "-"),
+    )
 
     split: Split
     percentage: float | None
@@ -97,10 +111,28 @@ class ScoreReliability:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Of the masks, by split and percentage, and of the score maps, by split."""
+    """How far other items give the same units.
+
+    Attributes:
+        rows: agreement of masks, by split and percentage.
+        scores: correlation of score maps, by split.
+    """
 
     rows: tuple[MaskReliability, ...]
     scores: tuple[ScoreReliability, ...]
+
+    def table(self) -> Table:
+        """A row for each split and percentage; the score maps are in the notes."""
+        scores = [
+            f"score maps, {row.split}: r {row.r:.3f} ({row.r_low:.3f} to {row.r_high:.3f}), "
+            f"shuffled {_shown(row.r_shuffled)}, corrected {_shown(row.r_corrected)}"
+            for row in self.scores
+        ]
+        note = (
+            "*: the localization's own amount; corrected: phi (Dice corrected for chance) of "
+            "halves, by Spearman-Brown for all items"
+        )
+        return Table("reliability", MaskReliability.columns, self.rows, notes=[*scores, note])
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,6 +363,10 @@ def _score_row(
         r_corrected=_spearman_brown(r) if split == "halves" else None,
         r_shuffled=float(np.mean(shuffled)) if shuffled else None,
     )
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _means(parts: Sequence[Agreement]) -> Agreement:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -28,6 +28,7 @@ from lsns.analysis import MomentsAnalyzer
 from lsns.audits.reliability import Items, Sides
 from lsns.errors import LsnsError
 from lsns.moments import Moments, merge_all, welch_t
+from lsns.table import Column, Table
 
 Array = np.ndarray[Any, Any]
 # Of the normal distribution: 95%.
@@ -67,6 +68,13 @@ class Response:
         high: upper end.
     """
 
+    columns: ClassVar = (
+        Column("condition"),
+        Column("items", "{n}"),
+        Column("response (SD)", "{mean:+.3f}"),
+        Column("95%", "{low:+.3f} to {high:+.3f}"),
+    )
+
     condition: str
     n: int
     mean: float
@@ -91,6 +99,17 @@ class Selectivity:
     held_out: Effect
     in_sample: Effect
     profile: tuple[Response, ...]
+
+    def table(self) -> Table:
+        """The profile, below both effects."""
+        effects = {"held out": self.held_out, "in sample (double dipping)": self.in_sample}
+        lead = [
+            f"{name}: g {e.g:.2f} (95% {e.low:.2f} to {e.high:.2f}), "
+            f"{e.n_positive} against {e.n_negative} items"
+            for name, e in effects.items()
+        ]
+        title = f"selectivity, {self.folds} folds"
+        return Table(title, Response.columns, self.profile, lead=lead)
 
 
 @dataclass(frozen=True, eq=False)
