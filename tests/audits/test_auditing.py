@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lsns
-from lsns import Contrast, LsnsError, localize, measurement
+from lsns import Audit, Contrast, LsnsError, localize, measurement
 from lsns.audits.auditing import AuditOptions, audit
 from lsns.audits.comparison import compare
 from lsns.audits.protocols import describe_cost, other_protocols
@@ -70,6 +70,58 @@ def test_every_part_is_a_table_of_its_values(found):
     html = result._repr_html_()
     assert html.count("<caption>") == 7
     assert all(f"<td>{one.rule}</td>" in html for one in result.findings)
+
+
+def test_what_is_saved_is_read_back_as_the_same(found, model, tmp_path):
+    result = audit(found, model=model, options=FEW, overlaps=True, profile=True)
+    path = result.save(tmp_path / "audit.json")
+    again = Audit.load(path)
+    assert again == result
+    assert again.describe() == result.describe()
+    assert again.save(tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_an_audit_without_its_parts_is_read_back(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("lsns.measurement.ACTIVATIONS_LIMIT_BYTES", 10)
+    result = audit(localize(model, CONTRAST, num_units=6, cache_dir=tmp_path), options=FEW)
+    assert Audit.load(result.save(tmp_path / "audit.json")) == result
+    assert result.selectivity is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: a.pop("format"), "was written by an earlier version of lsns; run again"),
+        (lambda a: a.pop("outliers"), "is damaged: it has no 'outliers'"),
+        (lambda a: a.update(findings={}), "is damaged: 'findings' is not a list"),
+        (lambda a: a["findings"][1].update(level="fine"), "'findings', row 1: level is 'fine'"),
+        (lambda a: a["overlaps"][0].pop("name"), "'overlaps', row 0, has no 'name'"),
+        (lambda a: a["outliers"].update(share="0.5"), "outliers.share is '0.5'"),
+        (
+            lambda a: a["reliability"]["rows"][0].update(n=1.5),
+            "'reliability.rows', row 0: n is 1.5",
+        ),
+    ],
+)
+def test_a_damaged_audit_is_one_line(found, tmp_path, change, words):
+    content = audit(found, options=FEW).to_dict()
+    change(content)
+    path = tmp_path / "audit.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(LsnsError) as caught:
+        Audit.load(path)
+    assert str(caught.value).startswith(f"{path} ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_audit_and_half_an_audit(found, tmp_path):
+    with pytest.raises(LsnsError, match=r"there is no .*audit\.json"):
+        Audit.load(tmp_path / "audit.json")
+    path = audit(found, options=FEW).save(tmp_path / "audit.json")
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(LsnsError, match="is damaged: not JSON"):
+        Audit.load(path)
 
 
 def test_further_conditions_and_other_protocols_are_run_when_asked(found, model, caplog):

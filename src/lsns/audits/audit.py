@@ -12,9 +12,11 @@ from typing import Any
 from lsns.audits.confounds import Confound
 from lsns.audits.protocols import ProtocolOverlap
 from lsns.audits.verdict import Finding, Parts
+from lsns.errors import LsnsError
 from lsns.store import write_json
 from lsns.table import Table, Tabled
 from lsns.terminal import first_lines, one_line
+from lsns.typed import as_typed, read_object
 
 WIDTH = 96
 FORMAT = 1
@@ -54,6 +56,19 @@ class Audit(Parts, Tabled):
         place = Path(path)
         write_json(place, self.to_dict())
         return place
+
+    @classmethod
+    def load(cls, path: str | Path) -> Audit:
+        """Read an audit that `save`, or `lsns audit -o`, wrote.
+
+        Raises:
+            LsnsError: no such file, one that an earlier version wrote, or a damaged one.
+        """
+        place = Path(path)
+        content = read_object(place, FORMAT)
+        if content is None:
+            raise LsnsError(f"there is no {place}; write it by lsns audit -o {place}")
+        return as_typed(place, content, cls)
 
     def __repr__(self) -> str:
         """The stimuli, the model and the levels of the findings, in one line."""

@@ -132,11 +132,12 @@ def audit(
         lesions=tuple(evidence),
     )
     findings = judge(parts)
+    amounts = asdict(chosen) | {"percentages": list(chosen.percentages)}
     return Audit(
         **vars(parts),
         conclusion=conclude(findings),
         findings=findings,
-        manifest={**found.manifest, "audit": asdict(chosen)},
+        manifest={**found.manifest, "audit": amounts},
         missing=examined.missing | _not_asked(found, further, study, evidence),
     )
 
