@@ -24,8 +24,8 @@ import torch
 
 import lsns
 from lsns.evaluation.logprobs import TOKEN_BUDGET
-from lsns.evaluation.minimal_pairs import MinimalPair, read_pairs
-from lsns.evaluation.scoring import resolve_prefix, score_texts
+from lsns.evaluation.minimal_pairs import MinimalPairs
+from lsns.evaluation.scoring import encode_texts, resolve_prefix, score_tokens
 from lsns.models.forward import forward_pass
 
 clock = time.perf_counter
@@ -39,13 +39,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     model = lsns.load_model(options.model, device="cpu", dtype=options.dtype)
     forward_pass(model)
-    texts = _texts(read_pairs(options.pairs, limit=options.limit))
+    pairs = MinimalPairs("minimal-pairs", str(options.pairs), options.limit)
+    texts = [text for _, text in pairs.texts]
     few = texts[:: max(1, len(texts) // (2 * options.loop_pairs))][: 2 * options.loop_pairs]
 
     with counted(model.model) as operations:
-        expected = dict(zip(texts, [s.total for s in score_texts(model, texts)], strict=True))
+        expected = dict(zip(texts, _scored(model, texts), strict=True))
     ways: dict[str, tuple[Sequence[str], Callable[[], list[float]]]] = {
-        "lsns": (texts, lambda: [s.total for s in score_texts(model, texts)]),
+        "lsns": (texts, lambda: _scored(model, texts)),
         "one sentence": (few, lambda: [_alone(model, text) for text in few]),
     }
     if find_spec("lm_eval"):
@@ -130,8 +131,8 @@ def _lm_eval(model: Any, texts: Sequence[str]) -> Callable[[], list[float]]:
     return lambda: [value for value, _ in harness.loglikelihood(requests, disable_tqdm=True)]
 
 
-def _texts(pairs: Sequence[MinimalPair]) -> list[str]:
-    return [text for pair in pairs for text in (pair.good, pair.bad)]
+def _scored(model: Any, texts: Sequence[str]) -> list[float]:
+    return [score.total for score in score_tokens(model, encode_texts(model, texts))]
 
 
 def _worst(found: Sequence[float], expected: Sequence[float]) -> float:

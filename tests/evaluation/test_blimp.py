@@ -12,8 +12,8 @@ import pytest
 
 from lsns import LsnsError, UnitMask, evaluate
 from lsns.evaluation import blimp as hub
-from lsns.evaluation.benchmarks import parse_benchmark
-from lsns.evaluation.minimal_pairs import read_pairs, score_pairs
+from lsns.evaluation.benchmarks import parse_benchmarks
+from tests.evaluation.reference import read_pairs, score_pairs
 
 # All 67 paradigms as they are published.
 NAMES = """
@@ -167,7 +167,7 @@ def cached(tmp_path, monkeypatch) -> Path:
 
 
 def test_what_is_cached_is_read_as_the_same_pairs_from_jsonl(cached, tmp_path):
-    benchmark = parse_benchmark("blimp")
+    benchmark = parse_benchmarks("blimp")[0]
     assert benchmark.size == 12
     folder = tmp_path / "jsonl"
     folder.mkdir()
@@ -175,27 +175,27 @@ def test_what_is_cached_is_read_as_the_same_pairs_from_jsonl(cached, tmp_path):
         lines = [json.dumps({**row, "pairID": str(row["pair_id"])}) for row in rows_of(paradigm, 2)]
         (folder / f"{paradigm}.jsonl").write_text("\n".join(lines))
     assert benchmark.items == read_pairs(folder)
-    assert len(parse_benchmark("blimp", limit=1).items) == 3
-    assert "agreement" in benchmark.items[0].name
+    assert len(parse_benchmarks("blimp", limit=1)[0].items) == 3
+    assert "agreement" in benchmark.texts[0][0]
 
 
 def test_the_digest_is_of_every_file(cached):
-    before = parse_benchmark("blimp").digest
+    before = parse_benchmarks("blimp")[0].digest
     for paradigm in ("agreement", "islands"):
         file = cached / paradigm / "train-00000-of-00001.parquet"
         content = file.read_bytes()
         file.unlink()
         file.write_bytes(parquet_bytes(rows_of(paradigm, 3)))
-        assert parse_benchmark("blimp").digest != before
+        assert parse_benchmarks("blimp")[0].digest != before
         file.write_bytes(content)
-        assert parse_benchmark("blimp").digest == before
+        assert parse_benchmarks("blimp")[0].digest == before
 
 
 def test_a_file_cut_short_is_said(cached):
     file = cached / "binding" / "train-00000-of-00001.parquet"
     file.resolve().write_bytes(file.read_bytes()[:-10])
     with pytest.raises(LsnsError, match="is damaged: its SHA-256 is not"):
-        parse_benchmark("blimp")
+        parse_benchmarks("blimp")
 
 
 def test_without_the_hub_one_line(tmp_path, monkeypatch):
@@ -204,5 +204,5 @@ def test_without_the_hub_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(LsnsError, match=r"the hub cannot be reached .*blimp:FOLDER") as raised:
-        parse_benchmark("blimp")
+        parse_benchmarks("blimp")
     assert "\n" not in str(raised.value)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsns import LsnsError
-from lsns.evaluation.formulas import Region, evaluate, parse, regions_of
+from lsns.evaluation.formulas import Region, evaluate, parse
 
 BITS = {("a", 1): 1.0, ("a", 2): 2.5, ("b", 1): 4.0, ("b", 2): 2.5004, ("no-obj_1", 3): 0.5}
 RANK = {"+": 3, "-": 3, "<": 2, ">": 2, "=": 2, "&": 1, "|": 1}
@@ -85,7 +85,10 @@ def test_what_holds(text, expected):
 def test_the_parts():
     formula = parse("(1;%a%) + 2 < (*;%b%)")
     assert formula == (Region(1, "a"), 2.0, "+", Region(None, "b"), "<")
-    assert regions_of(formula) == [Region(1, "a"), Region(None, "b")]
+    assert [part for part in formula if isinstance(part, Region)] == [
+        Region(1, "a"),
+        Region(None, "b"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 
 from lsns import LsnsError, UnitMask, evaluate
 from lsns.evaluation import harness
-from lsns.evaluation.benchmarks import parse_benchmark
+from lsns.evaluation.benchmarks import parse_benchmarks
 
 INSTALLED = "lm-eval (the extra harness) is not installed"
 
@@ -77,7 +77,7 @@ def test_a_local_task_under_a_lesion(tiny_model, tmp_path, monkeypatch):
 
 def expected(model):
     """The likeliest choice, one sentence at a time."""
-    from lsns.evaluation.scoring import score_texts
+    from tests.evaluation.reference import score_texts
 
     found = []
     for i, word in enumerate(["cat", "mat", "moon", "storm"] * 2):
@@ -108,21 +108,21 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.setattr(harness, "version", missing)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(LsnsError, match=r"pip install 'lsns\[harness\]'"):
-        parse_benchmark("lm-eval:hellaswag")
+        parse_benchmarks("lm-eval:hellaswag")
 
 
 def test_the_digest_is_of_the_tasks_files(tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "version", lambda name: "0.4.13")
     path = write_task(tmp_path)
-    first = parse_benchmark(f"lm-eval:{path}").digest
+    first = parse_benchmarks(f"lm-eval:{path}")[0].digest
     (tmp_path / "items.jsonl").write_text("{}\n")
-    assert parse_benchmark(f"lm-eval:{path}").digest != first
+    assert parse_benchmarks(f"lm-eval:{path}")[0].digest != first
     with pytest.raises(LsnsError, match="no file /nowhere"):
-        parse_benchmark("lm-eval:/nowhere/x.yaml")
+        parse_benchmarks("lm-eval:/nowhere/x.yaml")
 
 
 def digest(path):
-    return parse_benchmark(f"lm-eval:{path}").digest
+    return parse_benchmarks(f"lm-eval:{path}")[0].digest
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_task_of_the_same_name_and_version_is_another(tmp_path, any_version, m
 
 def test_tasks_of_lm_eval_have_digests_of_their_files():
     pytest.importorskip("lm_eval", reason=INSTALLED)
-    tasks = {name: parse_benchmark(f"lm-eval:{name}") for name in ("cola", "glue", "blimp")}
+    tasks = {name: parse_benchmarks(f"lm-eval:{name}")[0] for name in ("cola", "glue", "blimp")}
     files = {name: [file for file, _ in t.description["files"]] for name, t in tasks.items()}
     assert files["cola"] == ["default.yaml"]
     assert len(files["glue"]) > 8
@@ -246,7 +246,7 @@ def test_so_does_that_of_a_task_that_a_group_lists(tmp_path, own_tasks, members)
     (tmp_path / "inner.yaml").write_text("task: inner\ntag: t\nprocess_docs: !function evil.f\n")
     (tmp_path / "outer.yaml").write_text("group: outer\ntask: [inner]\n")
     (tmp_path / "mine.yaml").write_text(f"group: mine\ntask: {members}\n")
-    code = parse_benchmark(f"lm-eval:{tmp_path / 'mine.yaml'}").code
+    code = parse_benchmarks(f"lm-eval:{tmp_path / 'mine.yaml'}")[0].code
     assert code == [f"!function evil.f in {tmp_path / 'inner.yaml'}"]
 
 
@@ -281,7 +281,7 @@ def test_a_template_does_not_reach_into_python(tiny_model, tmp_path, own_tasks, 
 
 def test_what_is_installed_needs_no_permission():
     pytest.importorskip("lm_eval", reason=INSTALLED)
-    hellaswag = parse_benchmark("lm-eval:hellaswag")
+    hellaswag = parse_benchmarks("lm-eval:hellaswag")[0]
     assert "utils.py" in [path.name for path in hellaswag.paths]
     assert hellaswag.code == []
 
@@ -300,7 +300,7 @@ def test_what_is_installed_needs_no_permission():
 def test_a_hostile_file_is_a_benchmark_or_an_error(tmp_path, any_version, text):
     (tmp_path / "x.yaml").write_text(text)
     with suppress(LsnsError):
-        assert parse_benchmark(f"lm-eval:{tmp_path / 'x.yaml'}").code == []
+        assert parse_benchmarks(f"lm-eval:{tmp_path / 'x.yaml'}")[0].code == []
 
 
 def test_two_files_of_one_name_in_a_folder(tiny_model, tmp_path):

@@ -11,15 +11,8 @@ import pytest
 from lsns import LsnsError, lesion
 from lsns.evaluation import flaws
 from lsns.evaluation.benchmarks import parse_benchmarks
-from lsns.evaluation.minimal_pairs import (
-    MinimalPair,
-    PairResult,
-    accuracy,
-    accuracy_by_paradigm,
-    read_pairs,
-    score_pairs,
-)
-from tests.evaluation.reference import token_logprobs
+from lsns.evaluation.minimal_pairs import MinimalPair, MinimalPairs
+from tests.evaluation.reference import accuracy, read_pairs, run, score_pairs, token_logprobs
 
 GOOD = {"sentence_good": "the cat sat", "sentence_bad": "the cat sit"}
 
@@ -145,26 +138,26 @@ def test_results_carry_the_log_probabilities(tiny_model):
         MinimalPair("p", "0", "the cat sat on the mat", "the cat sat on the hills"),
         MinimalPair("p", "1", "the harvest was in", "harvest the was in"),
     ]
-    for pair, result in zip(pairs, score_pairs(tiny_model, pairs, benchmark="mine"), strict=True):
+    for pair, result in zip(pairs, score_pairs(tiny_model, pairs), strict=True):
         good, bad = (sum(token_logprobs(tiny_model, t, 0)) for t in (pair.good, pair.bad))
         assert result.logp_good == pytest.approx(good, abs=1e-3)
         assert result.logp_bad == pytest.approx(bad, abs=1e-3)
         assert result.correct == (good > bad)
-        assert (result.benchmark, result.paradigm, result.item) == ("mine", "p", pair.item)
+        assert (result.benchmark, result.paradigm, result.item) == ("pairs", "p", pair.item)
 
 
 def test_a_pair_that_cannot_be_scored_is_named(tiny_model, tmp_path):
     import torch
 
     path = write(tmp_path, "x.jsonl", GOOD, {**GOOD, "UID": "p", "sentence_bad": "j and"})
-    pairs = read_pairs(path)
-    assert pairs[1].name == f"{path}, line 2, paradigm p, item 1"
-    assert MinimalPair("p", "1", "a", "b").name == "paradigm p, item 1"
+    pairs = MinimalPairs("x", str(path))
+    names = [name for name, _ in pairs.texts]
+    assert names[2] == f"{path}, line 2, paradigm p, item 1, sentence_good"
     with torch.no_grad():
         row = tiny_model.tokenizer("j", add_special_tokens=False)["input_ids"][0]
         tiny_model.model.model.embed_tokens.weight[row] = float("nan")
     with pytest.raises(LsnsError, match=r"x\.jsonl, line 2, paradigm p, item 1, sentence_bad: the"):
-        score_pairs(tiny_model, pairs)
+        run(tiny_model, pairs)
 
 
 def test_a_tie_is_half_correct(tiny_model):
@@ -175,20 +168,6 @@ def test_a_tie_is_half_correct(tiny_model):
     result = score_pairs(tiny_model, [MinimalPair("p", "0", "j u", "u j")])[0]
     assert result.logp_good == result.logp_bad
     assert (result.correct, result.score) == (None, 0.5)
-    assert accuracy([result]) == 0.5
-
-
-def test_every_paradigm_weighs_the_same():
-    results = [
-        PairResult("b", paradigm, str(i), 0.0, 0.0, correct)
-        for i, (paradigm, correct) in enumerate(
-            [("p", True), ("p", True), ("p", False), ("p", False), ("q", True)]
-        )
-    ]
-    assert accuracy_by_paradigm(results) == {"p": 0.5, "q": 1.0}
-    assert accuracy(results) == 0.75
-    with pytest.raises(LsnsError, match="no results"):
-        accuracy([])
 
 
 def test_blimp_is_read(blimp):

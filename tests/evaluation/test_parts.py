@@ -15,8 +15,8 @@ import pytest
 from lsns import UnitMask, evaluate
 from lsns.evaluation import logprobs
 from lsns.evaluation.cells import CellStore, PartStore
-from lsns.evaluation.minimal_pairs import read_pairs, score_pairs
 from tests.conftest import REPOSITORY, start_interruptible
+from tests.evaluation.reference import read_pairs, score_pairs
 from tests.evaluation.test_study import cells, write_suite
 from tests.tiny import TEXTS, make_model
 

@@ -2,54 +2,57 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lsns import LsnsError
-from lsns.evaluation.perplexity import (
-    bits_per_character,
-    perplexity,
-    plan_windows,
-    read_text,
-    score_windows,
-)
-from tests.evaluation.reference import token_logprobs
+from lsns.evaluation.perplexity import Perplexity
+from lsns.evaluation.scoring import Front, TextTokens, _windows
+from tests.evaluation.reference import run, token_logprobs
 from tests.tiny import TEXTS
 
 TEXT = f"{TEXTS[0]} 🙂 中文\n{TEXTS[2]}\n"
 
 
-@given(
-    st.integers(1, 300),
-    st.integers(2, 40).flatmap(lambda c: st.tuples(st.just(c), st.integers(1, c))),
-)
-def test_every_token_is_scored_once(n_tokens, sizes):
-    context, stride = sizes
-    windows = plan_windows(n_tokens, context=context, stride=stride)
-    assert [t for w in windows for t in range(w.first, w.end)] == list(range(n_tokens))
-    assert all(0 <= w.begin <= w.first and w.end - w.begin <= context for w in windows)
+def score_windows(model, text, *, context=512, **options):
+    given = {"texts": [("mine", text)], "context": context}
+    return run(model, Perplexity("perplexity"), **given, **options)
+
+
+@given(st.integers(1, 300), st.integers(2, 40), st.sampled_from([None, 0, 7]))
+def test_every_token_is_scored_once_after_those_before_it(n_tokens, size, front):
+    ids = list(range(n_tokens))
+    text = TextTokens("mine", "text", [], ids, None)
+    windows = list(_windows(text, Front("auto", None, front), size))
+    assert [token for window in windows for token in window.ids] == ids
+    end = 0
+    for window in windows:
+        end += len(window.ids)
+        read = [*window.context, *window.ids]
+        assert len(read) <= size
+        assert front is None or read[0] == front
+        # What begins with that very token keeps the one it has.
+        whole = read if read == ids[max(0, end - len(read)) : end] else read[1:]
+        assert whole == ids[end - len(whole) : end]
+        assert read == whole or ids[end - len(whole)] != front
 
 
 @pytest.mark.parametrize("prefix", ["auto", "none"])
 def test_one_window_is_the_text(tiny_model, prefix):
-    results = score_windows(tiny_model, TEXT, name="mine", prefix=prefix, context=128)
+    results = score_windows(tiny_model, TEXT, prefix=prefix, context=128)
     expected = token_logprobs(tiny_model, TEXT, 0 if prefix == "auto" else None)
     assert [(r.paradigm, r.item, r.n_tokens) for r in results] == [("mine", "0", len(expected))]
     assert results[0].logp == pytest.approx(sum(expected), abs=1e-3)
-    assert perplexity(results) == pytest.approx(math.exp(-sum(expected) / len(expected)), rel=1e-4)
+    assert results[0].score == pytest.approx(-sum(expected) / len(expected), rel=1e-4)
     left_out = 0 if prefix == "auto" else len(tiny_model.tokenizer.tokenize(TEXT)[0])
     assert results[0].n_characters == len(TEXT) - left_out
-    bits = -sum(expected) / math.log(2)
-    assert bits_per_character(results) == pytest.approx(bits / (len(TEXT) - left_out), rel=1e-4)
 
 
 def test_windows_give_their_tokens_the_context_before(tiny_model):
     import torch
 
-    results = score_windows(tiny_model, TEXT, context=21, stride=8)
+    results = score_windows(tiny_model, TEXT, context=21)
     ids = tiny_model.tokenizer(TEXT)["input_ids"]
     assert sum(r.n_tokens for r in results) == len(ids)
     assert sum(r.n_characters for r in results) == len(TEXT)
@@ -78,7 +81,7 @@ def test_a_window_that_cannot_be_scored_is_named(tiny_model):
         row = tiny_model.tokenizer("z", add_special_tokens=False)["input_ids"][0]
         tiny_model.model.model.embed_tokens.weight[row] = float("nan")
     with pytest.raises(LsnsError, match=r"^mine, window \d+: the log-probability of"):
-        score_windows(tiny_model, TEXT, name="mine", context=16)
+        score_windows(tiny_model, TEXT, context=16)
 
 
 def test_never_two_bos(tiny_model):
@@ -89,22 +92,25 @@ def test_never_two_bos(tiny_model):
 
 
 def test_the_text_that_ships():
-    text = read_text()
+    [(name, text)] = Perplexity("perplexity").texts
+    assert name == "text"
     assert 1200 < len(text.split()) < 1800
     assert text.isascii()
 
 
-def test_a_context_that_is_no_context(tiny_model):
-    with pytest.raises(LsnsError, match="context must be from 2 to 128 tokens; got 500"):
-        score_windows(tiny_model, TEXT, context=500)
-    with pytest.raises(LsnsError, match="stride must be from 1 to 19 tokens; got 20"):
-        score_windows(tiny_model, TEXT, context=20, stride=20)
-    with pytest.raises(LsnsError, match="the text has 0 tokens"):
-        score_windows(tiny_model, "")
+def test_a_text_with_nothing_to_score(tiny_model):
+    for text, prefix in (("", "auto"), ("a", "none")):
+        with pytest.raises(LsnsError, match=r"^mine, window 0 \('a?'\) has no token that could be"):
+            score_windows(tiny_model, text, prefix=prefix)
+
+
+def read_text(path):
+    [(_, text)] = Perplexity("perplexity", str(path)).texts
+    return text
 
 
 def test_files_that_hold_no_text(tmp_path):
-    with pytest.raises(LsnsError, match="cannot be read"):
+    with pytest.raises(LsnsError, match=r"no file .*nothing; perplexity is of one text"):
         read_text(tmp_path / "nothing")
     (tmp_path / "x").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(LsnsError, match="is not UTF-8"):

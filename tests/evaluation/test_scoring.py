@@ -10,10 +10,10 @@ import torch
 
 from lsns import LsnsError, UnitMask, lesion
 from lsns.evaluation import logprobs
-from lsns.evaluation.perplexity import score_windows
-from lsns.evaluation.scoring import resolve_prefix, score_texts, span_surprisal
+from lsns.evaluation.perplexity import Perplexity
+from lsns.evaluation.scoring import resolve_prefix, span_surprisal
 from lsns.models import forward
-from tests.evaluation.reference import token_logprobs
+from tests.evaluation.reference import run, score_texts, token_logprobs
 from tests.test_activations import small_context
 from tests.tiny import TEXTS, make_model, make_tokenizer
 
@@ -159,9 +159,9 @@ def test_a_model_that_reads_four_tokens(kind):
         np.testing.assert_allclose(score.logprobs, token_logprobs(model, text, 0), atol=1e-4)
     with pytest.raises(LsnsError, match="and the model reads at most 4; shorten it"):
         score_texts(model, ["the cat sat"])
-    assert len(score_windows(model, TEXTS[0])) > 5
+    assert len(run(model, Perplexity("perplexity"), texts=[("mine", TEXTS[0])])) > 5
     with pytest.raises(LsnsError, match="reads at most 1 token, and a window has at least 2"):
-        score_windows(small_context("llama", 1), TEXTS[0])
+        run(small_context("llama", 1), Perplexity("perplexity"))
 
 
 def test_order_and_repetition_change_no_byte(tiny_model):

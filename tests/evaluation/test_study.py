@@ -17,9 +17,9 @@ import lsns
 from lsns import Contrast, LsnsError, UnitMask, evaluate, lesion, localize
 from lsns.evaluation.benchmarks import parse_benchmarks
 from lsns.evaluation.cells import COLUMNS
-from lsns.evaluation.minimal_pairs import read_pairs, score_pairs
 from lsns.models.factory import ModelRequest
 from tests.conftest import REPOSITORY
+from tests.evaluation.reference import read_pairs, score_pairs
 from tests.tiny import TEXTS, make_model
 
 CONTRAST = Contrast(name="tiny", positive=tuple(TEXTS[:2]), negative=tuple(TEXTS[2:]))
@@ -193,7 +193,7 @@ def test_a_second_run_computes_nothing_and_a_seed_more_one(run, tmp_path, monkey
     first = run(controls=["uniform"])
     before = cells(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("lsns.evaluation.minimal_pairs.score_pairs", None)
+        patch.setattr("lsns.evaluation.benchmark.score_tokens", None)
         again = run(controls=["uniform"])
     assert again.summary == first.summary
     assert cells(tmp_path / "out") == before

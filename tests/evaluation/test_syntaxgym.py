@@ -12,9 +12,8 @@ import pytest
 
 from lsns import LsnsError, UnitMask, lesion
 from lsns.evaluation import flaws
-from lsns.evaluation.scoring import score_texts
-from lsns.evaluation.syntaxgym import read_suite, read_suites, region_surprisals, score_suites
-from tests.evaluation.reference import token_logprobs
+from lsns.evaluation.syntaxgym import Suite, SyntaxGym, _regions
+from tests.evaluation.reference import run, score_texts, token_logprobs
 from tests.evaluation.test_formulas import shunting_yard
 
 
@@ -50,6 +49,22 @@ def write(folder, change=lambda suite: None, name="demo.json"):
     change(suite)
     (folder / name).write_text(json.dumps(suite))
     return folder / name
+
+
+def read_suites(path, limit=None):
+    return SyntaxGym("syntaxgym", str(path), limit).items
+
+
+def read_suite(path, limit=None) -> Suite:
+    return read_suites(path, limit)[0]
+
+
+def sentences_of(suite):
+    return [s for sentences in suite.items.values() for s in sentences.values()]
+
+
+def score_suites(model, suites, **options):
+    return run(model, SyntaxGym("syntaxgym"), items=suites, **options)
 
 
 def slow_regions(model, regions, front):
@@ -97,11 +112,11 @@ def test_all_suites_equal_the_slow_reading(tiny_model, suites):
 
 
 def test_regions_of_all_suites_add_up_to_the_sentence(tiny_model, suites):
-    sentences = [s for suite in read_suites(suites, limit=8) for s in suite.sentences]
+    sentences = [s for suite in read_suites(suites, limit=8) for s in sentences_of(suite)]
     scores = score_texts(tiny_model, [s.text for s in sentences])
     for sentence, score in zip(sentences, scores, strict=True):
         whole = -score.total / math.log(2)
-        regions = region_surprisals(sentence, score)
+        regions = _regions(sentence, score, "sentence")
         assert sum(regions.values()) == pytest.approx(whole, abs=1e-4)
         assert list(regions) == [number for number, _ in sentence.regions]
 
@@ -113,11 +128,11 @@ def test_bundled_model_equals_the_slow_reading(bundled, suites, name):
     found = [(r.item, r.prediction, r.correct) for r in score_suites(bundled, [suite])]
     assert found == list(slow_results(bundled, path, 1, items=2))
     content = json.loads(path.read_text())
-    scores = iter(score_texts(bundled, [s.text for s in suite.sentences]))
+    scores = iter(score_texts(bundled, [s.text for s in sentences_of(suite)]))
     for item in content["items"][:2]:
         for condition in item["conditions"]:
-            sentence = dict(suite.items)[str(item["item_number"])][condition["condition_name"]]
-            regions = region_surprisals(sentence, next(scores))
+            sentence = suite.items[str(item["item_number"])][condition["condition_name"]]
+            regions = _regions(sentence, next(scores), "sentence")
             expected = slow_regions(bundled, condition["regions"], 1)
             assert regions == pytest.approx(expected, abs=2e-3)
 
@@ -132,14 +147,14 @@ def test_under_a_lesion(tiny_model, tmp_path):
 
 
 def test_sentences_are_joined_as_published(tmp_path):
-    first, second = read_suite(write(tmp_path)).sentences[:2]
+    first, second = sentences_of(read_suite(write(tmp_path)))[:2]
     assert (first.text, second.text) == ("the cat sat", "the moon , sat")
     assert first.spans == {1: (0, 7), 3: (8, 11)}
 
 
 def test_an_empty_region_has_no_surprisal(tiny_model, tmp_path):
-    sentence = read_suite(write(tmp_path)).sentences[0]
-    assert region_surprisals(sentence, score_texts(tiny_model, [sentence.text])[0])[2] == 0
+    sentence = sentences_of(read_suite(write(tmp_path)))[0]
+    assert _regions(sentence, score_texts(tiny_model, [sentence.text])[0], "sentence")[2] == 0
 
 
 def test_a_region_without_context_is_left_out_and_not_compared(bundled, tmp_path):
@@ -149,8 +164,9 @@ def test_a_region_without_context_is_left_out_and_not_compared(bundled, tmp_path
             condition["regions"][0]["content"] = "The"
 
     suite = read_suite(write(tmp_path, compare_the_first), limit=1)
-    score = score_texts(bundled, [suite.sentences[0].text], prefix="none")[0]
-    regions = region_surprisals(suite.sentences[0], score)
+    sentence = sentences_of(suite)[0]
+    score = score_texts(bundled, [sentence.text], prefix="none")[0]
+    regions = _regions(sentence, score, "sentence")
     assert list(regions) == [2, 3]
     assert sum(regions.values()) == pytest.approx(-score.total / math.log(2))
     with pytest.raises(LsnsError, match=r"prediction 1, item 1: region 1 of 'x' has nothing in"):
@@ -160,11 +176,11 @@ def test_a_region_without_context_is_left_out_and_not_compared(bundled, tmp_path
 def test_a_region_that_cannot_be_aligned_is_named(tiny_model, tmp_path):
     from dataclasses import replace
 
-    sentence = read_suite(write(tmp_path)).sentences[0]
+    sentence = sentences_of(read_suite(write(tmp_path)))[0]
     score = score_texts(tiny_model, [sentence.text])[0]
     moved = replace(score, offsets=np.zeros_like(score.offsets))
     with pytest.raises(LsnsError, match=r"item 1, x, region 3: no token belongs to 'sat'"):
-        region_surprisals(sentence, moved, name="suite demo, item 1, x")
+        _regions(sentence, moved, "suite demo, item 1, x")
 
 
 def test_a_sentence_that_cannot_be_scored_is_named(tiny_model, tmp_path):

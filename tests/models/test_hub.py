@@ -297,8 +297,10 @@ def test_blimp_comes_once(hub, user):
     files = {f"{n}/train-00000-of-00001.parquet": parquet_bytes(rows_of(n, 2)) for n in names}
     hub.repositories["datasets/nyu-mll/blimp"] = {COMMIT: files | {"README.md": b"not wanted"}}
     hub.refs["datasets/nyu-mll/blimp"] = {}
-    read = "from lsns import LsnsError\nfrom lsns.evaluation.benchmarks import parse_benchmark\n"
-    read += "try:\n    print(parse_benchmark('blimp').size)\nexcept LsnsError as e:\n    print(e)"
+    read = "from lsns import LsnsError\nfrom lsns.evaluation.benchmarks import parse_benchmarks\n"
+    read += (
+        "try:\n    print(parse_benchmarks('blimp')[0].size)\nexcept LsnsError as e:\n    print(e)"
+    )
     hub.status["datasets/nyu-mll/blimp"] = (429, {})
     assert "BLiMP" in (busy := user.python(read).stdout)
     assert "asked too often from here (429)" in busy

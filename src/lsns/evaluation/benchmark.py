@@ -1,14 +1,21 @@
-"""What a benchmark is: items by their digest, scored into rows. No torch."""
+"""What a benchmark is: texts, and what becomes of their scores. No torch.
+
+A benchmark is data: it names its files, gives the texts that are in them, and turns the scores of
+these texts into rows. It is run in one place, `Benchmark.run`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from lsns.errors import LsnsError
+from lsns.evaluation.scoring import TextScore, encode_texts, score_tokens
 from lsns.store import digest_of, sha256_file
 
 if TYPE_CHECKING:
@@ -23,33 +30,52 @@ DOMAINS = (LANGUAGE, OTHER)
 
 @dataclass(frozen=True)
 class Benchmark(ABC):
-    """Items that a model is scored on.
+    """Texts that a model is scored on. A subclass gives `paths`, `texts` and `rows`.
 
     Attributes:
-        name: in tables and results.
-        argument: what stands after the colon; empty: nothing.
-        limit: items per paradigm at most; None: all.
-        domain: `language` or `other`, for the double dissociation.
+        name: what tables and results call the benchmark.
+        argument: what stands after the colon of its specification, such as a file; empty: nothing.
+        limit: how many items of each paradigm are used at most, the first ones; None: all.
+        domain: side of the double dissociation, `language` or `other`.
         measure: `accuracy` or `perplexity`.
+        context: None: each text is scored whole; else in windows of at most so many tokens.
     """
 
     name: str
     argument: str = ""
     limit: int | None = None
     domain: str = LANGUAGE
-    measure: str = field(default="accuracy", init=False)
+    measure: ClassVar[str] = "accuracy"
+    context: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise LsnsError(f"limit must be at least 1; got {self.limit}")
 
     @property
     @abstractmethod
     def paths(self) -> list[Path]:
         """The files that the items are read from."""
 
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """What a run advances by in all; the items are read for it."""
+    @cached_property
+    def texts(self) -> list[tuple[str, str]]:
+        """What is scored: each text after the name that errors call it by."""
+        raise NotImplementedError
 
-    @abstractmethod
+    def rows(self, scores: Sequence[TextScore]) -> list[Row]:
+        """Results by item, with the columns of `cells.COLUMNS` but for the benchmark's name.
+
+        Args:
+            scores: one for each of `texts`, in their order; of a benchmark with a `context`, one
+                for each window.
+        """
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        """What a run advances by in all; the items are read to know it."""
+        return len(self.texts)
+
     def run(
         self,
         model: BaseModel,
@@ -59,31 +85,73 @@ class Benchmark(ABC):
         advance: Advance,
         parts: PartStore | None = None,
     ) -> list[Row]:
-        """Score every item; rows as in `cells.COLUMNS`.
+        """Score every item.
 
         Args:
-            model: the model, lesioned or not.
-            prefix: see `scoring.resolve_prefix`.
-            batch_size: see `scoring.score_texts`.
-            advance: told how much of `size` is done.
-            parts: where what is computed is kept, for a run that goes on.
+            model: the model, intact or with lesions attached.
+            prefix: what stands in front of each text: `auto`, `bos`, `eos`, `none`, or a token of
+                the vocabulary.
+            batch_size: texts per forward pass; None: as many as fit a fixed number of tokens.
+            advance: told how much more of `size` is done.
+            parts: where what is computed is kept, for a run that goes on; None: nowhere.
+
+        Returns:
+            Rows with the columns of `cells.COLUMNS` that the benchmark has.
 
         Raises:
             LsnsError: an item that cannot be scored, with its name.
         """
+        names, texts = [name for name, _ in self.texts], [text for _, text in self.texts]
+        tokens = encode_texts(model, texts, names=names, prefix=prefix, context=self.context)
+        share = self.size / len(tokens)
+        scores = score_tokens(
+            model, tokens, batch_size=batch_size, parts=parts,
+            advance=lambda count: advance(int(count * share)),
+        )  # fmt: skip
+        return [{"benchmark": self.name, **row} for row in self.rows(scores)]
 
     @property
     def description(self) -> dict[str, Any]:
-        """All that determines the items: the files' names and bytes, and how many are taken."""
+        """All that determines the items: the files' names and bytes, and how many are used."""
         content = {path.name: sha256_file(path) for path in self.paths}
         return {"kind": type(self).__name__, "files": content, "limit": self.limit}
 
     @property
     def code(self) -> list[str]:
-        """What scoring runs that is not installed, each in words; see `lsns.plugins.permit`."""
+        """The code that scoring runs and that is not installed, each piece in words.
+
+        `lsns.plugins.permit` asks for permission to run it.
+        """
         return []
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the description."""
         return digest_of(self.description)
+
+
+def shipped(name: str) -> Path:
+    """The path of a data file that ships with the package."""
+    return Path(str(files("lsns.evaluation") / "data" / name))
+
+
+def files_of(path: str | Path, ending: str, expected: str) -> list[Path]:
+    """A file alone, or the files of a folder in the order of their names.
+
+    Args:
+        path: the file or folder.
+        ending: of the files in a folder, such as `.json`.
+        expected: what these should hold, for the error.
+
+    Raises:
+        LsnsError: no such path, or no such file in the folder.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise LsnsError(f"no file or folder {path}")
+    found = sorted(path.glob(f"*{ending}"))
+    if not found:
+        raise LsnsError(f"{path} holds no {ending} file; expected {expected}")
+    return found

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lsns.errors import LsnsError
+from lsns.evaluation.minimal_pairs import MinimalPairs
 from lsns.models.hub import MatchingFiles
-from lsns.store import remembered_sha256
+from lsns.store import remembered_sha256, sha256_file
 
 REPOSITORY = "nyu-mll/blimp"
 COMMIT = "c469a80f9d2f1ac16a45fca2890918172ad5694a"
@@ -21,26 +22,38 @@ PATTERN = "*/train-*.parquet"
 PARADIGMS = 67
 
 
-def blimp_files() -> list[Path]:
-    """The Parquet file of each paradigm, in the order of their names.
+@dataclass(frozen=True)
+class Blimp(MinimalPairs):
+    """BLiMP as the hub has it: a Parquet file for each paradigm."""
 
-    Raises:
-        LsnsError: the hub cannot be reached, or what came from it is not whole.
-    """
-    folder = _snapshot()
-    files = sorted(folder.glob(PATTERN))
-    if len(files) != PARADIGMS:
-        raise LsnsError(
-            f"BLiMP in {folder} has {len(files)} paradigms, expected {PARADIGMS}; remove that "
-            "folder and try again, or give a folder of its jsonl files, as in blimp:FOLDER"
-        )
-    for file in files:
-        _check(file)
-    return files
+    @property
+    def paths(self) -> list[Path]:
+        """The file of each paradigm, in the order of their names; downloaded if not here.
+
+        Raises:
+            LsnsError: the hub cannot be reached, or what came from it is not whole.
+        """
+        repository = _Repository(REPOSITORY, number=PARADIGMS)
+        folder = repository.here() or repository.fetch(repository.ask())
+        files = sorted(folder.glob(PATTERN))
+        if len(files) != PARADIGMS:
+            raise LsnsError(
+                f"BLiMP in {folder} has {len(files)} paradigms, expected {PARADIGMS}; remove that "
+                f"folder and try again, or {_Repository.instead}"
+            )
+        for file in files:
+            _check(file)
+        return files
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """All that determines the items; the files have one name, in a folder for each paradigm."""
+        content = {f"{path.parent.name}/{path.name}": sha256_file(path) for path in self.paths}
+        return {"kind": type(self).__name__, "files": content, "limit": self.limit}
 
 
 @dataclass(frozen=True)
-class _Blimp(MatchingFiles):
+class _Repository(MatchingFiles):
     """At one state: another would be another benchmark."""
 
     revision: str | None = COMMIT
@@ -50,11 +63,6 @@ class _Blimp(MatchingFiles):
 
     def title(self) -> str:
         return "BLiMP"
-
-
-def _snapshot() -> Path:
-    repository = _Blimp(REPOSITORY, number=PARADIGMS)
-    return repository.here() or repository.fetch(repository.ask())
 
 
 def _check(file: Path) -> None:

@@ -11,17 +11,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import add, and_, gt, lt, or_, sub
 from typing import Any
 
 from lsns.errors import LsnsError
 
-RELATIVE_TOLERANCE = 1e-5
-ABSOLUTE_TOLERANCE = 1e-3
+_RELATIVE, _ABSOLUTE = 1e-5, 1e-3
 # Those of the published suites have at most 200.
-MOST_CHARACTERS = 20_000
+_MOST_CHARACTERS = 20_000
 
 # Truths and numbers are told apart by the grammar; chains are read from left to right.
-GRAMMAR = r"""
+_GRAMMAR = r"""
 ?truth: side | truth JOIN side               -> operation
 ?side: sum ORDER sum                         -> operation
      | "(" truth ")" | "[" truth "]"
@@ -50,6 +50,13 @@ _WORDS = {
 }
 
 
+def _equal(left: float, right: float) -> bool:
+    return abs(left - right) <= _ABSOLUTE + _RELATIVE * abs(right)
+
+
+_SIGNS = {"+": add, "-": sub, "<": lt, ">": gt, "=": _equal, "&": and_, "|": or_}
+
+
 @dataclass(frozen=True)
 class Region:
     """The surprisal of a region in a condition; `number` None: the sum over all regions."""
@@ -74,10 +81,10 @@ def parse(text: str, *, name: str = "formula") -> Formula:
         LsnsError: it does not follow the grammar, with the place, from 1, where it does not; or
             it is too long, or a number in it too large.
     """
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > _MOST_CHARACTERS:
         raise LsnsError(
             f"{name} has {len(text):,} characters, from {text[:40]!r} on; "
-            f"a formula has at most {MOST_CHARACTERS:,}"
+            f"a formula has at most {_MOST_CHARACTERS:,}"
         )
     parser = _parser()
     from lark import UnexpectedInput
@@ -105,33 +112,10 @@ def evaluate(formula: Formula, surprisals: Mapping[tuple[str, int], float]) -> b
     for part in formula:
         if isinstance(part, str):
             right, left = values.pop(), values.pop()
-            values.append(_joined(part, left, right))
+            values.append(_SIGNS[part](left, right))
         else:
             values.append(_region(part, surprisals) if isinstance(part, Region) else part)
     return bool(values[0])
-
-
-def regions_of(formula: Formula) -> list[Region]:
-    """The regions that a formula refers to, from left to right."""
-    return [part for part in formula if isinstance(part, Region)]
-
-
-def _joined(sign: str, left: Any, right: Any) -> float | bool:
-    match sign:
-        case "+":
-            return left + right
-        case "-":
-            return left - right
-        case "<":
-            return left < right
-        case ">":
-            return left > right
-        case "&":
-            return left and right
-        case "|":
-            return left or right
-        case _:
-            return abs(left - right) <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * abs(right)
 
 
 def _region(region: Region, surprisals: Mapping[tuple[str, int], float]) -> float:
@@ -169,7 +153,7 @@ def _parser() -> Any:
             left += [*right, str(sign)]
             return left
 
-    return lark.Lark(GRAMMAR, start="truth", parser="lalr", transformer=Parts())
+    return lark.Lark(_GRAMMAR, start="truth", parser="lalr", transformer=Parts())
 
 
 def _problem(error: Any, text: str) -> str:

@@ -10,23 +10,18 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from lsns.errors import LsnsError
 from lsns.evaluation import flaws
-from lsns.evaluation.scoring import Prefix, score_texts
+from lsns.evaluation.benchmark import Benchmark, Row, files_of, shipped
+from lsns.evaluation.scoring import TextScore
 from lsns.json_text import json_value, name_of, shown
-from lsns.models.base import BaseModel
 
-if TYPE_CHECKING:
-    from lsns.evaluation.cells import PartStore
-
-
-Fields = dict[str, Any]
+_Fields = dict[str, Any]
+_GOOD, _BAD = "sentence_good", "sentence_bad"
 
 
 @dataclass(frozen=True)
@@ -35,11 +30,12 @@ class MinimalPair:
 
     Attributes:
         paradigm: what the pair is about: its `UID`, else the name of its file.
-        item: names it within its paradigm: its `pairID`, else the number of its line from 0.
+        item: names the pair within its paradigm: its `pairID`, else its line's number, from 0.
         good: the sentence that should be likelier.
-        bad: the other one.
-        where: the file and line that it was read from, if it was.
-        flaw: what is wrong with it, see `flaws`; None: nothing. It is scored as it is.
+        bad: the other sentence.
+        where: the file and line that the pair was read from.
+        flaw: what is wrong with the pair, in words of `flaws`; None: nothing. It is scored as it
+            is.
     """
 
     paradigm: str
@@ -49,69 +45,61 @@ class MinimalPair:
     where: str = field(default="", compare=False)
     flaw: str | None = field(default=None, compare=False)
 
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.where}{', ' * bool(self.where)}paradigm {self.paradigm}, item {self.item}"
-
 
 @dataclass(frozen=True)
-class PairResult:
-    """What a model made of a pair.
-
-    Attributes:
-        benchmark: the name of the benchmark.
-        paradigm: of the pair.
-        item: of the pair.
-        logp_good: log-probability of the good sentence, in nats.
-        logp_bad: of the bad one.
-        correct: whether the good one is likelier; None: a tie, which is no preference.
-        flaw: see `MinimalPair`.
-    """
-
-    benchmark: str
-    paradigm: str
-    item: str
-    logp_good: float
-    logp_bad: float
-    correct: bool | None
-    flaw: str | None = None
+class MinimalPairs(Benchmark):
+    """Pairs of sentences, as BLiMP has them; by default the set that ships with the package."""
 
     @property
-    def score(self) -> float:
-        """1 where it is correct, 0 where it is not, and 0.5 for a tie."""
-        return 0.5 if self.correct is None else float(self.correct)
+    def paths(self) -> list[Path]:
+        """The JSON Lines files that the pairs are read from."""
+        if not self.argument:
+            return [shipped("minimal_pairs.jsonl")]
+        return files_of(self.argument, ".jsonl", "minimal pairs, one per line")
+
+    @cached_property
+    def items(self) -> list[MinimalPair]:
+        """The pairs.
+
+        Raises:
+            LsnsError: a line that is needed and cannot be read (file and line named), or no pair
+                at all. Flaws of published pairs are no errors.
+        """
+        pairs = _told_apart(_read(self.paths, self.limit))
+        if not pairs:
+            raise LsnsError(
+                f"{self.argument or self.name} holds no minimal pairs; "
+                f"expected lines of JSON with {_GOOD}"
+            )
+        return pairs
+
+    @cached_property
+    def texts(self) -> list[tuple[str, str]]:
+        """The sentences, the good one of each pair first."""
+        return [
+            (f"{pair.where}, paradigm {pair.paradigm}, item {pair.item}, {key}", text)
+            for pair in self.items
+            for key, text in ((_GOOD, pair.good), (_BAD, pair.bad))
+        ]
+
+    def rows(self, scores: Sequence[TextScore]) -> list[Row]:
+        """A row for each pair: whether the good sentence is likelier; a tie is half correct."""
+        totals = [score.total for score in scores]
+        return [
+            {
+                "paradigm": pair.paradigm,
+                "item": pair.item,
+                "logp_good": good,
+                "logp_bad": bad,
+                "score": 0.5 if good == bad else float(good > bad),
+                "correct": None if good == bad else good > bad,
+                "flaw": pair.flaw,
+            }
+            for pair, good, bad in zip(self.items, totals[::2], totals[1::2], strict=True)
+        ]
 
 
-def read_pairs(path: str | Path, *, limit: int | None = None) -> list[MinimalPair]:
-    """Read a jsonl file, or all of a folder in the order of their names.
-
-    Args:
-        path: the file or folder.
-        limit: how many pairs of each paradigm at most, the first ones.
-
-    Raises:
-        LsnsError: no such path, a line that is needed and cannot be read (file and line named), or
-            no pair at all. Flaws are no errors: see `MinimalPair`.
-    """
-    _check_limit(limit)
-    found = read_files(_files(Path(path)), limit=limit)
-    if not found:
-        raise LsnsError(f"{path} holds no minimal pairs; expected lines of JSON with sentence_good")
-    return found
-
-
-def read_files(files: Sequence[Path], *, limit: int | None = None) -> list[MinimalPair]:
-    """Read jsonl files, and Parquet files with the same names of columns (`pair_id` as the hub).
-
-    Args:
-        files: in their order.
-        limit: see `read_pairs`.
-
-    Raises:
-        LsnsError: see `read_pairs`.
-    """
-    _check_limit(limit)
+def _read(files: Sequence[Path], limit: int | None) -> list[MinimalPair]:
     most = float("inf") if limit is None else limit
     pairs: list[MinimalPair] = []
     taken: Counter[str] = Counter()
@@ -130,93 +118,10 @@ def read_files(files: Sequence[Path], *, limit: int | None = None) -> list[Minim
             if taken[paradigm] < most:
                 taken[paradigm] += 1
                 pairs.append(_make_pair(f"{file}, line {number}", paradigm, fields))
-    return _told_apart(pairs)
+    return pairs
 
 
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise LsnsError(f"limit must be at least 1; got {limit}")
-
-
-def score_pairs(
-    model: BaseModel,
-    pairs: Sequence[MinimalPair],
-    *,
-    benchmark: str = "minimal-pairs",
-    prefix: Prefix | str = "auto",
-    batch_size: int | None = None,
-    advance: Callable[[int], None] = lambda _: None,
-    parts: PartStore | None = None,
-) -> list[PairResult]:
-    """Score both sentences of every pair, intact or under the lesions that are attached.
-
-    Args:
-        model: from `lsns.load_model`.
-        pairs: from `read_pairs`.
-        benchmark: the name that the results carry.
-        prefix: see `scoring.resolve_prefix`; it moves accuracy by points.
-        batch_size: see `scoring.score_texts`.
-        advance: told of the number of sentences (two per pair) as they are done.
-        parts: see `scoring.score_texts`.
-
-    Returns:
-        In the order of `pairs`.
-
-    Raises:
-        LsnsError: see `scoring.score_texts`; the pair is named.
-    """
-    texts = [text for pair in pairs for text in (pair.good, pair.bad)]
-    keys = ("sentence_good", "sentence_bad")
-    names = [f"{pair.name}, {key}" for pair in pairs for key in keys]
-    scores = score_texts(
-        model, texts, names=names, prefix=prefix, batch_size=batch_size, advance=advance,
-        parts=parts,
-    )  # fmt: skip
-    totals = [score.total for score in scores]
-    return [
-        PairResult(
-            benchmark, pair.paradigm, pair.item, good, bad, None if good == bad else good > bad,
-            pair.flaw,
-        )
-        for pair, good, bad in zip(pairs, totals[::2], totals[1::2], strict=True)
-    ]  # fmt: skip
-
-
-def accuracy_by_paradigm(results: Sequence[Any]) -> dict[str, float]:
-    """Share of correct items in each paradigm, in the order of the results; a tie is half of one.
-
-    Args:
-        results: with `paradigm` and `score`: `PairResult`, or `syntaxgym.PredictionResult`.
-    """
-    groups: dict[str, list[float]] = {}
-    for result in results:
-        groups.setdefault(result.paradigm, []).append(result.score)
-    return {paradigm: float(np.mean(values)) for paradigm, values in groups.items()}
-
-
-def accuracy(results: Sequence[Any]) -> float:
-    """The mean of the paradigms' accuracies, so that each weighs the same, as BLiMP reports it.
-
-    Raises:
-        LsnsError: no results.
-    """
-    if not results:
-        raise LsnsError("no results to take an accuracy of")
-    return float(np.mean(list(accuracy_by_paradigm(results).values())))
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise LsnsError(f"no file or folder {path}")
-    files = sorted(path.glob("*.jsonl"))
-    if not files:
-        raise LsnsError(f"{path} holds no .jsonl file; expected minimal pairs, one per line")
-    return files
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Callable[[], Fields]]]:
+def _rows(path: Path) -> Iterator[tuple[int, Callable[[], _Fields]]]:
     """Lines by number, from 1, each read when it is asked for; UID and pairID are always there."""
     if path.suffix == ".parquet":
         for number, row in enumerate(_parquet(path), start=1):
@@ -232,7 +137,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Callable[[], Fields]]]:
             yield number, partial(_read_line, path, number, line)
 
 
-def _parquet(path: Path) -> list[Fields]:
+def _parquet(path: Path) -> list[_Fields]:
     from lsns.evaluation.cells import parquet_module
 
     parquet = parquet_module()
@@ -242,7 +147,7 @@ def _parquet(path: Path) -> list[Fields]:
         raise LsnsError(f"{path} cannot be read as Parquet ({error})") from None
 
 
-def _read_line(path: Path, number: int, line: bytes) -> Fields:
+def _read_line(path: Path, number: int, line: bytes) -> _Fields:
     where = f"{path}, line {number}"
     try:
         text = line.decode("utf-8")
@@ -255,13 +160,13 @@ def _read_line(path: Path, number: int, line: bytes) -> Fields:
     return {"UID": path.stem, "pairID": number - 1, **given}
 
 
-def _make_pair(where: str, paradigm: str, fields: Fields) -> MinimalPair:
-    good, bad = (_sentence(where, fields, key) for key in ("sentence_good", "sentence_bad"))
+def _make_pair(where: str, paradigm: str, fields: _Fields) -> MinimalPair:
+    good, bad = (_sentence(where, fields, key) for key in (_GOOD, _BAD))
     item = name_of(fields["pairID"], f"{where}: pairID")
     return MinimalPair(paradigm, item, good, bad, where)
 
 
-def _sentence(where: str, fields: Fields, key: str) -> str:
+def _sentence(where: str, fields: _Fields, key: str) -> str:
     text = fields.get(key)
     if not isinstance(text, str) or not text.strip():
         raise LsnsError(f"{where}: {key} must be a sentence, found {shown(text)}")

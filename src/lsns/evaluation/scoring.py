@@ -1,13 +1,13 @@
 """Log-probabilities of texts, token by token, for any causal language model.
 
-What stands in front of a text, which characters a token stands for, and sums over spans. How a
-model is run is in `logprobs`.
+What stands in front of a text, which characters a token stands for, windows over a long text, and
+sums over spans. How a model is run is in `logprobs`, which is imported when it is: no torch here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,12 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lsns.errors import LsnsError
-from lsns.evaluation.logprobs import sequence_logprobs
-from lsns.models.base import BaseModel
-from lsns.models.loading import quiet_transformers
 
 if TYPE_CHECKING:
     from lsns.evaluation.cells import PartStore
+    from lsns.models.base import BaseModel
 
 Array = np.ndarray[Any, Any]
 Prefix = Literal["auto", "bos", "eos", "none"]
@@ -34,7 +32,7 @@ class Front:
     Attributes:
         asked: the option, e.g. `auto`.
         token: the token that it came to; None: nothing.
-        token_id: its id; None: nothing.
+        token_id: the id of that token; None: nothing.
     """
 
     asked: str
@@ -44,13 +42,20 @@ class Front:
 
 @dataclass(frozen=True, eq=False)
 class TextTokens:
-    """The tokens of a text.
+    """The tokens of a text, or of a window over it.
 
     Attributes:
-        ids: token ids.
-        offsets: int64 (n_tokens, 2), start and end in characters; None if that is not told.
+        name: what errors call the text.
+        text: the whole text.
+        context: ids of the tokens that the model reads before those that are scored.
+        ids: ids of the tokens that are scored; the first is not where `context` is empty.
+        offsets: int64 (n_tokens, 2), start and end in characters of `text`; None for a tokenizer
+            that cannot tell.
     """
 
+    name: str
+    text: str
+    context: list[int]
     ids: list[int]
     offsets: Int[Array, "n_tokens 2"] | None
 
@@ -88,6 +93,20 @@ class TextScore:
         """Bits per token; NaN where there is no log-probability."""
         return -self.logprobs / math.log(2)
 
+    @property
+    def starts(self) -> Int[Array, " n_tokens"]:
+        """The character that each token begins at.
+
+        Raises:
+            LsnsError: the tokenizer does not tell where its tokens are.
+        """
+        if self.offsets is None:
+            raise LsnsError(
+                "the tokenizer does not tell which characters its tokens stand for; "
+                "use a model with a fast tokenizer"
+            )
+        return self.offsets[:, 0]
+
     @cached_property
     def anchors(self) -> Int[Array, " n_tokens"]:
         """The character that decides on the span that a token belongs to.
@@ -100,20 +119,56 @@ class TextScore:
         Raises:
             LsnsError: the tokenizer does not tell where its tokens are.
         """
-        if self.offsets is None:
-            raise LsnsError(
-                "the tokenizer does not tell which characters its tokens stand for; "
-                "use a model with a fast tokenizer"
-            )
-        return np.array([_first_visible(self.text, start) for start in self.offsets[:, 0].tolist()])
+        return np.array([_first_visible(self.text, start) for start in self.starts.tolist()])
 
 
-def score_texts(
+def encode_texts(
     model: BaseModel,
     texts: Sequence[str],
     *,
     names: Sequence[str] | None = None,
     prefix: Prefix | str = "auto",
+    context: int | None = None,
+) -> list[TextTokens]:
+    """The tokens of every text, each after what stands in front of it.
+
+    Args:
+        model: from `lsns.load_model`.
+        texts: read as they are; special tokens that the tokenizer would add are left out.
+        names: what errors call each text; by default its number.
+        prefix: what stands in front of each text; `resolve_prefix` says what may be given. A text
+            that begins with that very token keeps the one it has.
+        context: None: texts whole. Else each is cut into windows of at most so many tokens, the
+            prefix among them, or of as many as the model reads. A window is half of that ahead of
+            the one before, and every token is scored in one window.
+
+    Returns:
+        In the order of `texts`, window by window.
+
+    Raises:
+        LsnsError: a prefix that the tokenizer does not have, or a model that reads one token.
+    """
+    front = resolve_prefix(model.tokenizer, prefix)
+    called = names or [f"text {number}" for number in range(1, len(texts) + 1)]
+    whole = [
+        TextTokens(name, text, _before(front, ids), ids, offsets)
+        for name, text, (ids, offsets) in zip(
+            called, texts, _tokenize(model.tokenizer, texts), strict=True
+        )
+    ]
+    if context is None:
+        return whole
+    most = model.context_length
+    if most is not None and most < 2:
+        raise LsnsError(f"the model reads at most {most} token, and a window has at least 2")
+    size = min(context, most or context)
+    return [window for one in whole for window in _windows(one, front, size)]
+
+
+def score_tokens(
+    model: BaseModel,
+    tokens: Sequence[TextTokens],
+    *,
     batch_size: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
     parts: PartStore | None = None,
@@ -126,35 +181,31 @@ def score_texts(
 
     Args:
         model: from `lsns.load_model`.
-        texts: read as they are; special tokens that the tokenizer would add are left out.
-        names: what each is called in an error; by default by its number.
-        prefix: what stands in front of each text; see `resolve_prefix`. A text that begins with
-            that very token keeps the one it has.
+        tokens: from `encode_texts`.
         batch_size: texts per forward pass; by default as many as fit a fixed number of tokens. A
             model that gives logits for every token of a pass reads fewer at a time, whatever it is.
-        advance: told of the number of texts as they are done.
-        parts: where what is computed is kept, for a run that goes on.
+        advance: told the number of texts that are done, as they are.
+        parts: where what is computed is kept, for a run that goes on; None: nowhere.
 
     Returns:
-        In the order of `texts`.
+        In the order of `tokens`.
 
     Raises:
         LsnsError: a text with nothing to score, too long for the model, or with a token that it has
-            no embedding for; a prefix that the tokenizer does not have; a log-probability that is
-            not finite.
+            no embedding for; a log-probability that is not finite.
     """
-    front = resolve_prefix(model.tokenizer, prefix)
-    tokens = encode(model.tokenizer, texts)
-    sequences = [in_front(front, one.ids) for one in tokens]
-    called = names or [f"text {number}" for number in range(1, len(texts) + 1)]
-    for sequence, text, name in zip(sequences, texts, called, strict=True):
-        _check_sequence(model, sequence, f"{name} ({text[:40]!r})")
+    from lsns.evaluation.logprobs import sequence_logprobs
+
+    sequences = [[*one.context, *one.ids] for one in tokens]
+    for one, sequence in zip(tokens, sequences, strict=True):
+        _check_length(model, len(sequence), f"{one.name} ({one.text[:40]!r})")
+    names = [one.name for one in tokens]
     scored = sequence_logprobs(
-        model, sequences, names=called, batch_size=batch_size, advance=advance, parts=parts
+        model, sequences, names=names, batch_size=batch_size, advance=advance, parts=parts
     )
     return [
-        TextScore(text, np.array(one.ids), _aligned(values, len(one.ids)), one.offsets)
-        for text, one, values in zip(texts, tokens, scored, strict=True)
+        TextScore(one.text, np.array(one.ids), _aligned(values, len(one.ids)), one.offsets)
+        for one, values in zip(tokens, scored, strict=True)
     ]
 
 
@@ -190,14 +241,14 @@ def resolve_prefix(tokenizer: Any, prefix: Prefix | str = "auto") -> Front:
 def span_surprisal(score: TextScore, start: int, end: int, *, name: str = "") -> float:
     """Surprisal of the characters `start` to `end` (exclusive), in bits: the sum over its tokens.
 
-    See `TextScore.anchors` for which tokens these are: the spans of a division of the text add up
-    to the whole.
+    Which tokens these are is decided by `TextScore.anchors`: the spans of a division of the text
+    add up to the whole.
 
     Args:
-        score: from `score_texts`.
+        score: from `score_tokens`.
         start: first character of the span.
         end: the character after the last.
-        name: what the span is called in an error.
+        name: what errors call the span.
 
     Raises:
         LsnsError: no token belongs to the span, or the only one has nothing in front.
@@ -214,47 +265,58 @@ def span_surprisal(score: TextScore, start: int, end: int, *, name: str = "") ->
     return float(np.nansum(values))
 
 
-def encode(tokenizer: Any, texts: Sequence[str]) -> list[TextTokens]:
-    """Token ids and characters of every text, without the tokens that a tokenizer adds to it."""
+def _tokenize(
+    tokenizer: Any, texts: Sequence[str]
+) -> Iterator[tuple[list[int], Int[Array, "n_tokens 2"] | None]]:
+    """Token ids and their characters, without the tokens that a tokenizer adds to a text."""
+    from lsns.models.loading import quiet_transformers
+
     if not texts:
-        return []
+        return
     tells = bool(getattr(tokenizer, "is_fast", False))
     # Quiet: whether a text is too long for the model is checked where it is scored.
     with quiet_transformers():
         encoded = tokenizer(
             list(texts), add_special_tokens=False, return_offsets_mapping=tells, truncation=False
         )
-    if not tells:
-        return [TextTokens(list(ids), None) for ids in encoded["input_ids"]]
-    pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    return [
-        TextTokens(list(ids), np.array(places, dtype=np.int64).reshape(-1, 2))
-        for ids, places in pairs
-    ]
+    for place, ids in enumerate(encoded["input_ids"]):
+        offsets = encoded["offset_mapping"][place] if tells else None
+        yield list(ids), np.array(offsets, np.int64).reshape(-1, 2) if tells else None
 
 
-def in_front(front: Front, ids: list[int]) -> list[int]:
-    """`ids` with the prefix in front, unless they begin with it already."""
-    if front.token_id is None or ids[:1] == [front.token_id]:
-        return ids
-    return [front.token_id, *ids]
+def _before(front: Front, ids: list[int]) -> list[int]:
+    """The prefix, unless `ids` begin with it already."""
+    return [] if front.token_id is None or ids[:1] == [front.token_id] else [front.token_id]
 
 
-def _check_sequence(model: BaseModel, sequence: Sequence[int], name: str) -> None:
-    if len(sequence) < 2:
+def _windows(whole: TextTokens, front: Front, size: int) -> Iterator[TextTokens]:
+    """Windows of at most `size` tokens; what they share with the window before is context."""
+    ids, room = whole.ids, size - (front.token_id is not None)
+    ends = [*range(room, len(ids), max(1, size // 2)), len(ids)]
+    for place, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        begin = max(0, end - room)
+        before = [*_before(front, ids[begin:end]), *ids[begin:start]]
+        offsets = None if whole.offsets is None else whole.offsets[start:end]
+        name = f"{whole.name}, window {place}"
+        yield TextTokens(name, whole.text, before, ids[start:end], offsets)
+
+
+def _check_length(model: BaseModel, length: int, name: str) -> None:
+    if length < 2:
         raise LsnsError(
             f"{name} has no token that could be scored; remove it, or put a prefix in front"
         )
     limit = model.context_length
-    if limit is not None and len(sequence) - 1 > limit:
+    if limit is not None and length - 1 > limit:
         raise LsnsError(
-            f"{name} has {len(sequence)} tokens, and the model reads at most {limit}; shorten it"
+            f"{name} has {length} tokens, and the model reads at most {limit}; shorten it"
         )
 
 
 def _aligned(values: Array, n_tokens: int) -> Float[Array, " n_tokens"]:
-    """One value per token of the text: NaN for a first token without context."""
-    return np.concatenate([np.full(n_tokens - len(values), np.nan), values])
+    """The last values, one per token: NaN for a first token without context."""
+    kept = values[-n_tokens:]
+    return np.concatenate([np.full(n_tokens - len(kept), np.nan), kept])
 
 
 def _first_visible(text: str, start: int) -> int:

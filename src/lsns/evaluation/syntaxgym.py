@@ -10,25 +10,20 @@ done about punctuation, so that a comma which is a region has a space in front.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lsns.errors import LsnsError
 from lsns.evaluation import flaws
-from lsns.evaluation.formulas import Formula, Region, evaluate, parse, regions_of
-from lsns.evaluation.scoring import Prefix, TextScore, score_texts, span_surprisal
+from lsns.evaluation.benchmark import Benchmark, Row, files_of
+from lsns.evaluation.formulas import Formula, Region, evaluate, parse
+from lsns.evaluation.scoring import TextScore, span_surprisal
 from lsns.json_text import json_value, name_of, shown
-from lsns.models.base import BaseModel
 from lsns.stimuli.files import read_text
 
-if TYPE_CHECKING:
-    from lsns.evaluation.cells import PartStore
-
-# Bits by (condition, region number), of one item.
-Surprisals = Mapping[tuple[str, int], float]
 _WHOLE = re.compile(r"-?[0-9]{1,9}(\.0)?")
 
 
@@ -62,207 +57,82 @@ class Sentence:
         return spans
 
 
+_Items = Mapping[str, Mapping[str, Sentence]]
+
+
 @dataclass(frozen=True)
 class Suite:
     """A test suite.
 
     Attributes:
-        name: of the suite.
-        items: per item its sentences by condition.
-        formulas: the predictions, as they are written.
-        predictions: the same, parsed.
-        flaws: of the items that have some, by item; see `flaws`.
+        name: the suite's name.
+        items: sentences by condition, of each item by its number.
+        predictions: formulas that should hold for every item, parsed.
+        flaws: what is wrong with an item, by its number, in words of `flaws`; of flawed items only.
     """
 
     name: str
-    items: tuple[tuple[str, Mapping[str, Sentence]], ...]
-    formulas: tuple[str, ...]
+    items: _Items
     predictions: tuple[Formula, ...]
     flaws: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def sentences(self) -> list[Sentence]:
-        """All sentences, item by item."""
-        return [sentence for _, sentences in self.items for sentence in sentences.values()]
+    def name_of(self, sentence: Sentence) -> str:
+        """What errors call a sentence."""
+        return f"suite {self.name}, item {sentence.item}, {sentence.condition}"
 
 
 @dataclass(frozen=True)
-class PredictionResult:
-    """Whether a prediction holds for an item.
-
-    Attributes:
-        benchmark: the name of the benchmark.
-        paradigm: the name of the suite.
-        item: the item's number.
-        prediction: the prediction's place in the suite, from 0.
-        correct: whether it holds.
-        flaw: of the item; see `flaws`.
-    """
-
-    benchmark: str
-    paradigm: str
-    item: str
-    prediction: int
-    correct: bool
-    flaw: str | None = None
+class SyntaxGym(Benchmark):
+    """SyntaxGym suites; a row is a prediction of an item."""
 
     @property
-    def score(self) -> float:
-        """1 where it holds, else 0."""
-        return float(self.correct)
+    def paths(self) -> list[Path]:
+        """The suites' JSON files."""
+        return files_of(self.argument, ".json", "SyntaxGym suites")
+
+    @cached_property
+    def items(self) -> list[Suite]:
+        """The suites.
+
+        Raises:
+            LsnsError: a file that is no suite, a metric other than `sum`, a formula that cannot be
+                parsed (suite, prediction and place named) or refers to a condition or region which
+                is not there, or two suites of one name.
+        """
+        suites = [_read_suite(path, self.limit) for path in self.paths]
+        names = [suite.name for suite in suites]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise LsnsError(
+                f"{self.argument} holds two suites of the name {twice!r}; rename one of them"
+            )
+        return suites
+
+    @cached_property
+    def texts(self) -> list[tuple[str, str]]:
+        """The sentences of every item in all its conditions."""
+        return [
+            (suite.name_of(sentence), sentence.text)
+            for suite in self.items
+            for sentences in suite.items.values()
+            for sentence in sentences.values()
+        ]
+
+    def rows(self, scores: Sequence[TextScore]) -> list[Row]:
+        """A row for each prediction of each item: whether it holds."""
+        rest = iter(scores)
+        return [
+            row for suite in self.items for item in suite.items for row in _rows(suite, item, rest)
+        ]
 
 
-def read_suites(path: str | Path, *, limit: int | None = None) -> list[Suite]:
-    """Read a suite from a JSON file, or all of a folder in the order of their names.
-
-    Args:
-        path: the file or folder.
-        limit: how many items of each suite at most, the first ones.
-
-    Raises:
-        LsnsError: see `read_suite`; or no such path, no suite in it, two of the same name.
-    """
-    path = Path(path)
-    if limit is not None and limit < 1:
-        raise LsnsError(f"limit must be at least 1; got {limit}")
-    if not path.exists():
-        raise LsnsError(f"no file or folder {path}")
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    if not files:
-        raise LsnsError(f"{path} holds no .json file; expected SyntaxGym suites")
-    suites = [read_suite(file, limit=limit) for file in files]
-    names = [suite.name for suite in suites]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise LsnsError(f"{path} holds two suites of the name {twice!r}; rename one of them")
-    return suites
-
-
-def read_suite(path: str | Path, *, limit: int | None = None) -> Suite:
-    """Read one suite.
-
-    Raises:
-        LsnsError: not a suite, a metric other than `sum`, a formula that cannot be parsed (suite,
-            prediction and place named), or one that refers to a condition or region which is not
-            there.
-    """
-    path = Path(path)
-    content = _load(path)
-    name = name_of(content["meta"].get("name") or path.stem, f"{path}: the suite's name")
-    metric = content["meta"].get("metric", "sum")
-    if metric != "sum":
-        raise LsnsError(f"suite {name}: metric {shown(metric)}; only sum is supported")
-    items, flawed = _read_items(name, content["items"][:limit])
-    formulas = tuple(_formula(name, entry) for entry in content["predictions"])
-    predictions = tuple(
-        parse(text, name=f"suite {name}, prediction {place}")
-        for place, text in enumerate(formulas, start=1)
-    )
-    for place, prediction in enumerate(predictions, start=1):
-        _check_regions(f"suite {name}, prediction {place}", prediction, items)
-    return Suite(name, items, formulas, predictions, flawed)
-
-
-def score_suites(
-    model: BaseModel,
-    suites: Sequence[Suite],
-    *,
-    benchmark: str = "syntaxgym",
-    prefix: Prefix | str = "auto",
-    batch_size: int | None = None,
-    advance: Callable[[int], None] = lambda _: None,
-    parts: PartStore | None = None,
-) -> list[PredictionResult]:
-    """Evaluate every prediction for every item, intact or under the lesions that are attached.
-
-    Args:
-        model: from `lsns.load_model`.
-        suites: from `read_suites`.
-        benchmark: the name that the results carry.
-        prefix: see `scoring.resolve_prefix`.
-        batch_size: see `scoring.score_texts`.
-        advance: told of the number of sentences as they are done.
-        parts: see `scoring.score_texts`.
-
-    Returns:
-        Suite by suite, item by item, prediction by prediction.
-
-    Raises:
-        LsnsError: see `scoring.score_texts` and `region_surprisals`.
-    """
-    named = [(sentence, _name(suite, sentence)) for suite in suites for sentence in suite.sentences]
-    scores = score_texts(
-        model, [sentence.text for sentence, _ in named], names=[name for _, name in named],
-        prefix=prefix, batch_size=batch_size, advance=advance, parts=parts,
-    )  # fmt: skip
-    rest = iter(scores)
-    return [
-        result
-        for suite in suites
-        for item, conditions in suite.items
-        for result in _evaluate_item(
-            suite, item, item_surprisals(suite, item, conditions, rest), benchmark
-        )
-    ]
-
-
-def item_surprisals(
-    suite: Suite, item: str, conditions: Mapping[str, Sentence], scores: Iterator[TextScore]
-) -> Surprisals:
-    """The regions' surprisals of an item in all its conditions, in bits.
-
-    Args:
-        suite: the suite.
-        item: the item's number.
-        conditions: its sentences.
-        scores: of these sentences, in their order; only as many are taken.
-    """
-    return {
-        (condition, number): bits
-        for condition, sentence in conditions.items()
-        for number, bits in region_surprisals(
-            sentence, next(scores), name=_name(suite, sentence)
-        ).items()
+def _rows(suite: Suite, item: str, scores: Iterator[TextScore]) -> Iterator[Row]:
+    """The rows of an item; of the scores, as many are taken as it has sentences."""
+    surprisals = {
+        (sentence.condition, number): bits
+        for sentence in suite.items[item].values()
+        for number, bits in _regions(sentence, next(scores), suite.name_of(sentence)).items()
     }
-
-
-def region_surprisals(
-    sentence: Sentence, score: TextScore, *, name: str = "sentence"
-) -> dict[int, float]:
-    """Surprisal of each region in bits, by sum over its tokens; together they are the sentence's.
-
-    An empty region has none: 0. A region that is only a first token without context, which has no
-    surprisal with `--prefix none`, is left out.
-
-    Raises:
-        LsnsError: no token belongs to a region, named after `name`.
-    """
-    empty = {number: 0.0 for number, text in sentence.regions if not text}
-    scored = {
-        number: span_surprisal(score, start, end, name=f"{name}, region {number}")
-        for number, (start, end) in sentence.spans.items()
-        if not _is_unscored(score, end)
-    }
-    return {
-        number: (empty | scored)[number]
-        for number, _ in sentence.regions
-        if number in empty or number in scored
-    }
-
-
-def _is_unscored(score: TextScore, end: int) -> bool:
-    """Whether all up to `end` is the one token at the beginning that has no context."""
-    first_only = len(score.anchors) < 2 or score.anchors[1] >= end
-    return score.n_scored < len(score.token_ids) and bool(first_only)
-
-
-def _name(suite: Suite, sentence: Sentence) -> str:
-    return f"suite {suite.name}, item {sentence.item}, {sentence.condition}"
-
-
-def _evaluate_item(
-    suite: Suite, item: str, surprisals: Surprisals, benchmark: str
-) -> Iterator[PredictionResult]:
     for place, prediction in enumerate(suite.predictions):
         try:
             correct = evaluate(prediction, surprisals)
@@ -273,7 +143,51 @@ def _evaluate_item(
                 f"{condition!r} has nothing in front that it could be surprising after; "
                 "use another prefix than none"
             ) from None
-        yield PredictionResult(benchmark, suite.name, item, place, correct, suite.flaws.get(item))
+        yield {
+            "paradigm": suite.name,
+            "item": item,
+            "prediction": place,
+            "score": float(correct),
+            "correct": correct,
+            "flaw": suite.flaws.get(item),
+        }
+
+
+def _regions(sentence: Sentence, score: TextScore, name: str) -> dict[int, float]:
+    """Bits of each region, by sum over its tokens; together they are the sentence's.
+
+    An empty region has none: 0. A region that is only a first token without context, which has no
+    surprisal with `--prefix none`, is left out.
+    """
+    found = {}
+    for number, text in sentence.regions:
+        start, end = sentence.spans.get(number, (0, 0))
+        if not text:
+            found[number] = 0.0
+        elif not _is_unscored(score, end):
+            found[number] = span_surprisal(score, start, end, name=f"{name}, region {number}")
+    return found
+
+
+def _is_unscored(score: TextScore, end: int) -> bool:
+    """Whether all up to `end` is the one token at the beginning that has no context."""
+    first_only = len(score.anchors) < 2 or score.anchors[1] >= end
+    return score.n_scored < len(score.token_ids) and bool(first_only)
+
+
+def _read_suite(path: Path, limit: int | None) -> Suite:
+    content = _load(path)
+    name = name_of(content["meta"].get("name") or path.stem, f"{path}: the suite's name")
+    metric = content["meta"].get("metric", "sum")
+    if metric != "sum":
+        raise LsnsError(f"suite {name}: metric {shown(metric)}; only sum is supported")
+    items, flawed = _read_items(name, content["items"][:limit])
+    formulas = [_formula(name, entry) for entry in content["predictions"]]
+    called = [f"suite {name}, prediction {place}" for place in range(1, len(formulas) + 1)]
+    predictions = tuple(parse(text, name=one) for one, text in zip(called, formulas, strict=True))
+    for one, prediction in zip(called, predictions, strict=True):
+        _check_regions(one, prediction, items)
+    return Suite(name, items, predictions, flawed)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -287,9 +201,7 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_items(
-    suite: str, given: Sequence[Any]
-) -> tuple[tuple[tuple[str, Mapping[str, Sentence]], ...], dict[str, str]]:
+def _read_items(suite: str, given: Sequence[Any]) -> tuple[_Items, dict[str, str]]:
     """The items, each under a name of its own, and the flaws of those that have some."""
     names, read, flawed = flaws.Names(), {}, {}
     contents: set[tuple[tuple[str, str], ...]] = set()
@@ -308,7 +220,7 @@ def _read_items(
         )
         contents.add(content)
         flawed |= {item: flaw} if flaw else {}
-    return tuple(read.items()), flawed
+    return read, flawed
 
 
 def _read_item(suite: str, item: Any) -> tuple[str, list[Sentence]]:
@@ -364,17 +276,16 @@ def _formula(suite: str, entry: Any) -> str:
     return entry["formula"]
 
 
-def _check_regions(
-    name: str, prediction: Formula, items: Sequence[tuple[str, Mapping[str, Sentence]]]
-) -> None:
-    for region in dict.fromkeys(regions_of(prediction)):
-        without = [item for item, sentences in items if not _has(sentences, region)]
+def _check_regions(name: str, prediction: Formula, items: _Items) -> None:
+    for region in dict.fromkeys(part for part in prediction if isinstance(part, Region)):
+        without = [item for item, sentences in items.items() if not _has(sentences, region)]
         if without:
             what = f"condition {region.condition!r}"
             if region.number is not None:
                 what = f"region {region.number} of {what}"
-            whose = "no item" if len(without) == len(items) else f"item {without[0]} does not"
-            raise LsnsError(f"{name}: {whose} {'has' if whose == 'no item' else 'have'} {what}")
+            none = len(without) == len(items)
+            whose = "no item has" if none else f"item {without[0]} does not have"
+            raise LsnsError(f"{name}: {whose} {what}")
 
 
 def _has(sentences: Mapping[str, Sentence], region: Region) -> bool:
