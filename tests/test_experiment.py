@@ -106,20 +106,20 @@ def test_a_whole_run(here, loads):
     assert found.nmd.mask.count == UNITS
     assert found.nmd.manifest["selection"]["method"] == "nmd"
     assert (found.audit or {})["conclusion"] == result.audit.conclusion
-    assert found.summary == json.loads(json.dumps(result.study.summary))
+    assert found.summary == result.study.summary
 
 
 def test_the_study_has_the_mask_and_the_doses_with_their_controls(here):
     study = run_experiment(make_config()).study
     kinds: dict[str, set[str]] = {}
     for row in study.summary:
-        if row["condition"] == "control":
-            kinds.setdefault(row["target"], set()).add(row["control"])
+        if row.condition == "control":
+            kinds.setdefault(row.target, set()).add(row.control)
     assert kinds == {
         "mine@20": {"uniform", "layer", "magnitude", "outliers", "least"},
         "mine@10": {"uniform", "magnitude"},
     }
-    assert {row["seed"] for row in study.summary if row["control"] == "layer"} == {42, 43, 44}
+    assert {row.seed for row in study.summary if row.control == "layer"} == {42, 43, 44}
     evidence = json.loads(Path("out/audit.json").read_text())["lesions"]
     assert {row["benchmark"] for row in evidence} == {"minimal-pairs", "perplexity"}
 
@@ -131,8 +131,8 @@ def test_outliers_are_split_off(here):
     result = run_experiment(low)
     count = int(result.found.outliers.sum())
     assert 0 < count < UNITS
-    rows = {r["target"]: r for r in result.study.summary if r["condition"] == "lesion"}
-    assert [rows[name]["units"] for name in ("mine@20", "mine@20 outliers", "mine@20 rest")] == [
+    rows = {r.target: r for r in result.study.summary if r.condition == "lesion"}
+    assert [rows[name].units for name in ("mine@20", "mine@20 outliers", "mine@20 rest")] == [
         UNITS, count, UNITS - count,
     ]  # fmt: skip
     assert {row["part"] for row in result.audit.to_dict()["lesions"]} == {"all", "outliers", "rest"}
@@ -150,7 +150,7 @@ def test_parts_have_their_own_kinds_of_controls(here):
     )
     found: dict[str, set[str]] = {}
     for row in run_experiment(config).study.summary:
-        found.setdefault(row["target"], set()).add(row["control"])
+        found.setdefault(row.target, set()).add(row.control)
     # Of the rest, a control with as many outliers says nothing: it has none.
     assert found == {
         "": {""},

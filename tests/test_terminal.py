@@ -20,7 +20,7 @@ import pytest
 import lsns
 from lsns import terminal
 from lsns.cli import run
-from lsns.evaluation.study import Study
+from lsns.evaluation.study import Study, SummaryRow
 from lsns.lesions.continuations import Continuation
 from lsns.models.factory import ModelRequest
 from lsns.overlap import overlap
@@ -30,11 +30,12 @@ from tests.tiny import TEXTS, make_model, write_inputs
 
 # To clear the screen and to colour (C0 and C1), to turn the direction round, to begin a line.
 HOSTILE = "na\x1b[2Jme\x9b31m\u202e\r\nlsns: forged\x07"
-ROW = {
-    "benchmark": HOSTILE, "measure": "accuracy", "items": 4, "paradigms": 2, "mode": "zero",
-    "domain": "language", "condition": "intact", "target": HOSTILE, "units": 5, "value": 0.5,
-    "low": 0.25, "high": 0.75,
-}  # fmt: skip
+ROW = SummaryRow(
+    benchmark=HOSTILE, domain="language", measure="accuracy", items=4, paradigms=2,
+    condition="intact", target=HOSTILE, part="all", series=HOSTILE, percentage=1.0, control="",
+    seed=None, mode="zero", mask="", whole="", units=5, outlier_units=None, value=0.5, low=0.25,
+    high=0.75,
+)  # fmt: skip
 LESION = {"difference": -0.1, "difference_low": -0.2, "difference_high": 0.0}
 
 
@@ -59,10 +60,10 @@ def inputs(tmp_path_factory) -> Path:
 
 
 def make_study(n_lesions: int = 1) -> Study:
-    lesions = [ROW | LESION | {"condition": "lesion", "target": f"{HOSTILE}{i}"}
+    lesions = [replace(ROW, condition="lesion", target=f"{HOSTILE}{i}", **LESION)
                for i in range(n_lesions)]  # fmt: skip
     about = {"about": HOSTILE, "model": {"name": HOSTILE}, "options": {"resamples": 10}}
-    return Study([ROW, *lesions], [], about, [])
+    return Study([ROW, *lesions], [], [], [], about)
 
 
 def check_safe(text: str) -> None:

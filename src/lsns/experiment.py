@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("lsns", "numpy", "scipy", "torch", "transformers", "tokenizers", "safetensors")
 CONTINUATIONS_TEXT = "continuations.txt"
 STUDY = "study"
-STUDY_FILES = (f"{STUDY}/study.json", f"{STUDY}/summary.csv")
+STUDY_FILES = (f"{STUDY}/study.json", f"{STUDY}/summary.csv", f"{STUDY}/controls.csv")
 TEXTS = (CONTINUATIONS_TEXT, TEXT)
 # Of a dose beside the mask: the published control, and the one that is alike in all but score.
 DOSE_CONTROLS = ("uniform", "magnitude")

@@ -11,12 +11,77 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+# pydantic asks for this one before Python 3.12.
+from typing_extensions import TypedDict
+
 from lsns.errors import LsnsError
-from lsns.shapes import Manifest, check
 from lsns.store import manifest_path, read_array, write_array
 from lsns.terminal import one_line
+from lsns.typed import as_typed
 
 Array = np.ndarray[Any, Any]
+
+
+class _Model(TypedDict, total=False):
+    """The model that was localized."""
+
+    name: str
+    label: str
+    dtype: str
+    pretrained: bool
+    init_seed: int | None
+    quantization: str | None
+
+
+class _Stimuli(TypedDict, total=False):
+    """The texts."""
+
+    name: str
+    positive: int
+    negative: int
+
+
+class _Protocol(TypedDict, total=False):
+    """How texts were read."""
+
+    pooling: str
+    max_tokens: int | None
+
+
+class _Selection(TypedDict, total=False):
+    """How units were selected."""
+
+    method: str
+    percentage: float | None
+    num_units: float | None
+    localize_range: str | None
+    per_layer: bool | None
+    exclude_outliers: bool
+
+
+class _Manifest(TypedDict, total=False):
+    """All that determined a localization; empty for a mask of unknown origin."""
+
+    model: _Model
+    stimuli: _Stimuli
+    protocol: _Protocol
+    selection: _Selection
+    activations: str
+    audit: dict[str, Any]
+    run: str
+
+
+def check_manifest(path: str | Path, manifest: Mapping[str, Any]) -> None:
+    """Check what a file says of where a mask comes from.
+
+    Args:
+        path: the file, for an error.
+        manifest: all that determined the mask, or nothing.
+
+    Raises:
+        LsnsError: where in it something else was found than belongs there.
+    """
+    as_typed(path, dict(manifest), _Manifest)
 
 
 def as_mask(given: Any) -> UnitMask:
@@ -103,7 +168,7 @@ class UnitMask:
                 manifest was written for, or a manifest that holds something else than it should.
         """
         array, manifest = read_array(Path(path))
-        check(manifest_path(Path(path)), manifest, Manifest)
+        check_manifest(manifest_path(Path(path)), manifest)
         try:
             return cls(array, manifest)
         except LsnsError as error:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lsns import Contrast, LsnsError, Study, UnitMask, evaluate, localize
-from lsns.audits.lesions import (
-    LesionEvidence,
-    Rival,
-    find_evidence,
-    language_rows,
-    read_summary,
-)
-from lsns.evaluation.conditions import CONTROLS
+from lsns import Contrast, Study, UnitMask, evaluate, localize
+from lsns.audits.lesions import LesionEvidence, Rival, find_evidence, language_rows
 from tests.evaluation.test_study import write_pairs
 from tests.tiny import TEXTS, make_model
 
@@ -45,23 +37,13 @@ def study(one_thread, tmp_path_factory) -> tuple[Study, UnitMask, UnitMask, Path
 
 def test_a_study_and_its_folder_say_the_same(study):
     made, mask, _, folder = study
-    assert read_summary(made) == made.summary
     for place in (folder, str(folder)):
-        assert find_evidence(read_summary(place), mask.digest) == find_evidence(
-            made.summary, mask.digest
-        )
-
-
-def test_a_folder_without_a_finished_study(tmp_path):
-    (tmp_path / "study.json").write_text(json.dumps({"summary": []}))
-    for folder in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(LsnsError, match=r"holds no finished study \(study.json\); run lsns"):
-            read_summary(folder)
+        assert find_evidence(Study.load(place), mask.digest) == find_evidence(made, mask.digest)
 
 
 def test_each_part_on_each_benchmark_in_each_mode(study):
     made, mask, _, _ = study
-    found = find_evidence(made.summary, mask.digest)
+    found = find_evidence(made, mask.digest)
     assert len(found) == 3 * 2 * 2
     assert {(e.part, e.units) for e in found} == {("all", 9), ("outliers", 6), ("rest", 3)}
     assert {e.mode for e in found} == {"zero", "mean"}
@@ -73,35 +55,32 @@ def test_each_part_on_each_benchmark_in_each_mode(study):
 def test_the_other_mask_is_told_apart(study):
     made, mask, other, _ = study
     assert mask.digest != other.digest
-    found = find_evidence(made.summary, other.digest)
+    found = find_evidence(made, other.digest)
     assert {e.units for e in found if e.part == "all"} == {4}
-    assert find_evidence(made.summary, "of no mask") == []
+    assert find_evidence(made, "of no mask") == []
 
 
 def test_numbers_are_those_of_the_rows(study):
     made, mask, _, _ = study
-    intact = {row["benchmark"]: row["value"] for row in made.summary if row["mask"] == ""}
-    label = next(row["target"] for row in made.summary if row["mask"] == mask.digest)
+    intact = {row.benchmark: row.value for row in made.summary if row.mask == ""}
+    label = next(row.target for row in made.summary if row.mask == mask.digest)
     labels = {"all": label, "outliers": f"{label} outliers", "rest": f"{label} rest"}
-    for one in find_evidence(made.summary, mask.digest):
+    for one in find_evidence(made, mask.digest):
         (row,) = [
             row
             for row in made.summary
-            if row["condition"] == "lesion"
-            and (row["target"], row["benchmark"], row["mode"])
-            == (labels[one.part], one.benchmark, one.mode)
+            if row.condition == "lesion"
+            and (row.target, row.benchmark, row.mode) == (labels[one.part], one.benchmark, one.mode)
         ]
-        assert (one.intact, one.value) == (intact[one.benchmark], row["value"])
+        assert (one.intact, one.value) == (intact[one.benchmark], row.value)
         assert one.difference == pytest.approx(one.value - one.intact)
-        assert (one.low, one.high) == (row["difference_low"], row["difference_high"])
-        assert (one.units, one.outlier_units) == (row["units"], row["outlier_units"])
-        kinds = [kind for kind in CONTROLS if f"{kind}_n" in row]
+        assert (one.low, one.high) == (row.difference_low, row.difference_high)
+        assert (one.units, one.outlier_units) == (row.units, row.outlier_units)
         # The least selective units are one mask: no distribution to rank in.
-        assert [rival.kind for rival in one.rivals] == [k for k in kinds if k != "least"]
-        for rival in one.rivals:
-            assert (rival.n, rival.mean, rival.p_value, rival.outlier_units) == tuple(
-                row[f"{rival.kind}_{name}"] for name in ("n", "mean", "p", "outliers")
-            )
+        controls = [control for control in made.controls_of(row) if control.kind != "least"]
+        for rival, control in zip(one.rivals, controls, strict=True):
+            assert (rival.kind, rival.n, rival.mean) == (control.kind, control.n, control.mean)
+            assert (rival.p_value, rival.outlier_units) == (control.p, control.outliers)
             assert rival.n == SEEDS
             assert not rival.enough
 
@@ -109,10 +88,10 @@ def test_numbers_are_those_of_the_rows(study):
 def test_ranks_and_means_are_those_of_the_items(study):
     """From the single answers: accuracy of each control, and how many do as much harm."""
     made, mask, _, _ = study
-    found = find_evidence(made.summary, mask.digest)
+    found = find_evidence(made, mask.digest)
     one = next(e for e in found if (e.part, e.benchmark, e.mode) == ("all", "blimp", "zero"))
     rows = made.items().to_pylist()
-    label = next(row["target"] for row in made.summary if row["mask"] == mask.digest)
+    label = next(row.target for row in made.summary if row.mask == mask.digest)
     of_target = [
         r for r in rows
         if (r["benchmark"], r["target"], r["mode"]) == ("blimp", label, "zero")
@@ -145,7 +124,7 @@ def accuracy(rows: list[dict]) -> float:
 
 def test_language_rows_are_those_of_a_part_on_language(study):
     made, mask, _, _ = study
-    found = find_evidence(made.summary, mask.digest)
+    found = find_evidence(made, mask.digest)
     rest = language_rows(found, "rest")
     assert [(e.part, e.benchmark) for e in rest] == [("rest", "blimp")] * 2
     assert language_rows(found, "nothing") == []
@@ -178,18 +157,6 @@ def test_which_way_is_harm(measure, difference, low, high, harm, harms):
 @pytest.mark.parametrize(("n", "distinct", "enough"), [(20, 20, True), (20, 19, False)])
 def test_enough_controls_are_different_ones(n, distinct, enough):
     assert Rival("uniform", n, distinct, 0.7, 0.05).enough is enough
-
-
-def test_of_an_older_study_all_controls_count_as_different():
-    """Without a count of different masks, and without one of outlier units."""
-    shared = {"benchmark": "b", "domain": "language", "measure": "accuracy", "mode": "zero"}
-    ends = {"difference": -0.2, "difference_low": -0.3, "difference_high": -0.1}
-    row = shared | ends | {"condition": "lesion", "target": "t", "mask": "d", "units": 3}
-    row |= {"value": 0.5, "uniform_n": 20, "uniform_mean": 0.7, "uniform_p": 0.05}
-    intact = shared | {"condition": "intact", "value": 0.7, "target": "", "mask": ""}
-    (found,) = find_evidence([intact, row], "d")
-    assert found.rivals == (Rival("uniform", 20, 20, 0.7, 0.05),)
-    assert found.outlier_units is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from lsns.audits.confounds import Confound
 from lsns.audits.lesions import find_evidence
 from lsns.audits.outliers import OutlierAudit, OutlierDimension
 from lsns.audits.verdict import RULES, Finding, Parts, conclude, judge
+from lsns.evaluation.study import ControlRow, Study, SummaryRow
 
 NO_OUTLIERS = OutlierAudit(10.0, 0, 172, 0.0, 0.0, 0.9, 1.0, 93, ())
 
@@ -28,27 +30,31 @@ def judged_lesion(evidence, part="all") -> Finding:
     return judged(rule, lesions=tuple(evidence), outliers=outliers)
 
 
-def study(p, n=20, harm=-0.2, part=""):
-    shared = {"benchmark": "blimp", "domain": "language", "measure": "accuracy", "mode": "zero"}
-    return [
-        shared | {"condition": "intact", "value": 0.75, "target": "", "mask": "", "units": 0},
-        shared
-        | {
-            "condition": "lesion",
-            "target": f"language@1{part}",
-            "mask": "abc" if not part else "other",
-            "units": 172,
-            "value": 0.75 + harm,
-            "difference": harm,
-            "difference_low": harm - 0.05,
-            "difference_high": harm + 0.05,
-            **{
-                f"{kind}_{name}": value
-                for kind, rank in p.items()
-                for name, value in (("n", n), ("mean", 0.7), ("p", rank))
-            },
-        },
-    ]
+def row(condition, value, part="all", **effect):
+    lesion = condition != "intact"
+    return SummaryRow(
+        benchmark="blimp", domain="language", measure="accuracy", items=4, paradigms=2,
+        condition=condition, target=f"language@1 {part}" * lesion, part=part, series="language",
+        percentage=1.0, control="", seed=None, mode="zero", mask=part * lesion,
+        whole="abc" * lesion, units=172 * lesion, outlier_units=None, value=value, low=0.0,
+        high=1.0, **effect,
+    )  # fmt: skip
+
+
+def study(p, n=20, harm=-0.2, rest=None):
+    """A lesion by the whole mask, and one by the rest of it."""
+    rows, controls = [row("intact", 0.75)], []
+    for part, effect in {"all": harm, "rest": rest}.items():
+        if effect is None:
+            continue
+        ends = {"difference_low": effect - 0.05, "difference_high": effect + 0.05}
+        rows.append(row("lesion", 0.75 + effect, part, difference=effect, **ends))
+        controls += [
+            ControlRow("blimp", "accuracy", f"language@1 {part}", part, "zero", kind, n, n, None,
+                       0.7, 0.6, 0.8, rank, "")
+            for kind, rank in p.items()
+        ]  # fmt: skip
+    return Study(rows, controls, [], [], {})
 
 
 @pytest.mark.parametrize(
@@ -78,23 +84,29 @@ def test_lesion(p, n, harm, level):
     ],
 )
 def test_controls_without_the_lesions_outliers_say_nothing_of_selectivity(outliers, level):
-    rows = study({"uniform": 0.04, "magnitude": 0.04})
-    rows[1] |= {"outlier_units": 17} | {f"{k}_outliers": n for k, n in outliers.items()}
-    finding = judged_lesion(find_evidence(rows, "abc"), "all")
+    made = study({"uniform": 0.04, "magnitude": 0.04})
+
+    def found(units, p=0.04):
+        controls = [
+            replace(one, outliers=outliers[one.kind], p=p if one.kind == "uniform" else one.p)
+            for one in made.controls
+        ]
+        rows = [made.summary[0], replace(made.summary[1], outlier_units=units)]
+        return judged_lesion(find_evidence(Study(rows, controls, [], [], {}), "abc"))
+
+    finding = found(17)
     assert finding.level == level
     assert "p 0.040, outlier units 1.0)" in finding.sentence
     words = "No control has as many outlier units as the lesion, 17."
     assert (words in finding.sentence) == (level == "open")
     # A lesion without outliers asks for none, and one that is beaten is beaten by any control.
-    rows[1]["outlier_units"] = 0
-    assert judged_lesion(find_evidence(rows, "abc"), "all").level == "good"
-    rows[1] |= {"outlier_units": 17, "uniform_p": 0.3}
-    assert judged_lesion(find_evidence(rows, "abc"), "all").level == "caution"
+    assert found(0).level == "good"
+    assert found(17, p=0.3).level == "caution"
 
 
 def test_a_lesion_of_the_rest_says_how_much_is_left():
     p = {"uniform": 0.04}
-    rows = study(p) + study(p, harm=-0.1, part=" rest")[1:]
+    rows = study(p, rest=-0.1)
     finding = judged_lesion(find_evidence(rows, "abc"), "rest")
     assert finding.level == "good"
     assert "50% of the whole lesion's effect" in finding.sentence
@@ -117,7 +129,7 @@ def test_a_lesion_of_the_rest_says_how_much_is_left():
 )
 def test_a_share_is_one_only_between_nothing_and_all(whole, rest, words):
     p = {"uniform": 0.04}
-    rows = study(p, harm=whole) + study(p, harm=rest, part=" rest")[1:]
+    rows = study(p, harm=whole, rest=rest)
     sentence = judged_lesion(find_evidence(rows, "abc"), "rest").sentence
     assert ("That is" in sentence) == (words is not None)
     assert words is None or f"{words} lesion's effect on blimp." in sentence

@@ -96,21 +96,21 @@ def test_all_published_paradigms_are_scored_with_their_flaws(tmp_path, tiny_mode
     for row, condition in zip(study.summary, ("intact", "lesion"), strict=True):
         table = study.items().to_pandas()
         table = table[table["condition"] == condition]
-        assert len(table) == row["items"] == 67 * 8
+        assert len(table) == row.items == 67 * 8
         points = (table["logp_good"] > table["logp_bad"]) + 0.5 * (
             table["logp_good"] == table["logp_bad"]
         )
         assert (table["score"] == points).all()
         assert table["correct"].isna().sum() == (points == 0.5).sum() >= 7
         by_paradigm = points.groupby(table["paradigm"]).mean()
-        assert row["value"] == pytest.approx(by_paradigm.mean())
+        assert row.value == pytest.approx(by_paradigm.mean())
 
     # From what is there, the same is said.
     assert run().summary == study.summary
     assert sum("scored as they are" in record.getMessage() for record in caplog.records) == 1
     limited = run(limit=3)
     assert limited.manifest["benchmarks"][0]["flaws"] == {}
-    assert limited.summary[0]["items"] == 67 * 3
+    assert limited.summary[0].items == 67 * 3
     assert "scored as they are" not in caplog.text
 
 

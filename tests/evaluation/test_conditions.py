@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -149,13 +151,28 @@ def test_one_mask_needs_no_list(found):
         make_targets("neither", never)
 
 
-@pytest.mark.parametrize(
-    "name", ["", " ", "a\nb", "\x1b[2J", 7, "language@1", "mine rest", "rest", "a outliers", "a#b"]
-)
-def test_a_name_that_could_be_taken_for_something_else_is_refused(name):
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "\x1b[2J", 7])
+def test_a_name_that_is_no_printable_line_is_refused(name):
     with pytest.raises(LsnsError, match="mask") as caught:
         make_targets({name: a_mask()}, never)
     assert "\n" not in str(caught.value)
+
+
+def test_no_fact_is_in_a_name(found, tmp_path):
+    """Names like those that are made here are names; two of one name are told apart."""
+    path = a_mask().save(tmp_path / "foo rest.npy")
+    names = {"language@1": a_mask(), "a#b": found.mask, "rest": found}
+    for target in (*make_targets(names, never), *make_targets([path], never)):
+        assert target.label in (*names, "foo rest")
+        assert (target.part, target.whole) == ("all", "")
+    some = replace(found, outlier_threshold=1.2)
+    assert 0 < some.outliers.sum() < some.mask.count
+    split = make_targets({"a": some, "a outliers": a_mask()}, never, split_outliers=True)
+    assert [(t.label, t.part) for t in split] == [
+        ("a", "all"), ("a outliers", "outliers"), ("a rest", "rest"),
+        (f"a outliers#{a_mask().digest[:8]}", "all"),
+    ]  # fmt: skip
+    assert {target.whole for target in split[1:3]} == {found.mask.digest}
 
 
 @pytest.mark.parametrize("masks", [None, 7, [None], [np.ones((3, 16), dtype=bool)], [[a_mask()]]])

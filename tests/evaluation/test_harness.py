@@ -69,7 +69,7 @@ def test_a_local_task_under_a_lesion(tiny_model, tmp_path, monkeypatch):
     assert {(r["paradigm"], r["metric"]) for r in rows} == {("tiny_choice", "acc")}
     assert [r["item"] for r in rows[:6]] == [str(i) for i in range(6)]
     assert rows[0]["correct"] == bool(rows[0]["score"])
-    assert study.summary[0]["domain"] == "other"
+    assert study.summary[0].domain == "other"
     assert not [m for m in tiny_model.model.modules() if m._forward_hooks]
     answers = expected(tiny_model)
     assert [r["correct"] for r in rows[:6]] == answers

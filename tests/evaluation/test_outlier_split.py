@@ -224,15 +224,18 @@ def study(model, find, tmp_path_factory):
 
 def test_the_study_has_a_row_for_each(study):
     made, folder = study
-    rows = [row for row in made.summary if row["benchmark"] == "blimp"]
-    lesions = [row for row in rows if row["condition"] == "lesion"]
-    assert [(row["target"], row["units"], row["outlier_units"]) for row in lesions] == [
+    rows = [row for row in made.summary if row.benchmark == "blimp"]
+    lesions = [row for row in rows if row.condition == "lesion"]
+    assert [(row.target, row.units, row.outlier_units) for row in lesions] == [
         ("tiny@9 units", 9, 6), ("tiny@9 units outliers", 6, 6), ("tiny@9 units rest", 3, 0),
     ]  # fmt: skip
-    assert [row["outliers_n"] for row in lesions[:2]] == [2, 2]
-    assert [row["outliers_outliers"] for row in lesions[:2]] == [6, 6]
-    assert "outliers_n" not in lesions[2]
-    assert lesions[2]["uniform_outliers"] == 0
+    kinds = [{one.kind: one for one in made.controls_of(row)} for row in lesions]
+    assert [(one["outliers"].n, one["outliers"].outliers) for one in kinds[:2]] == [(2, 6)] * 2
+    assert "outliers" not in kinds[2]
+    assert kinds[2]["uniform"].outliers == 0
+    assert [row.part for row in lesions] == ["all", "outliers", "rest"]
+    assert {row.whole for row in rows} == {"", lesions[0].mask}
+    assert [row.series for row in lesions] == ["tiny", "tiny outliers", "tiny rest"]
     with (folder / "summary.csv").open() as file:
         written = list(csv.DictReader(file))
     assert [row["outlier_units"] for row in written[:2]] == ["", "6"]

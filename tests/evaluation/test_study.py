@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import lsns
-from lsns import Contrast, LsnsError, UnitMask, evaluate, lesion, localize
+from lsns import Contrast, LsnsError, Study, UnitMask, evaluate, lesion, localize
 from lsns.evaluation.benchmarks import parse_benchmarks
 from lsns.evaluation.cells import COLUMNS
 from lsns.models.factory import ModelRequest
@@ -130,15 +130,16 @@ def test_summary_is_that_of_the_items(run):
 
     intact, lesioned = study.summary[:2]
     controls = [accuracy(condition="control", seed=seed) for seed in (42, 43, 44)]
-    assert intact["value"] == pytest.approx(accuracy(condition="intact"))
-    assert lesioned["value"] == pytest.approx(accuracy(condition="lesion"))
-    assert lesioned["difference"] == pytest.approx(lesioned["value"] - intact["value"])
-    assert lesioned["uniform_mean"] == pytest.approx(np.mean(controls))
-    harmful = sum(c <= lesioned["value"] + 1e-9 for c in controls)
-    assert lesioned["uniform_p"] == pytest.approx((1 + harmful) / 4)
-    assert lesioned["uniform_n"] == 3
-    assert "few controls" in lesioned["uniform_note"]
-    assert [row["items"] for row in study.summary] == [8] * 5
+    assert intact.value == pytest.approx(accuracy(condition="intact"))
+    assert lesioned.value == pytest.approx(accuracy(condition="lesion"))
+    assert lesioned.difference == pytest.approx(lesioned.value - intact.value)
+    (of_kind,) = study.controls_of(lesioned)
+    assert of_kind.mean == pytest.approx(np.mean(controls))
+    harmful = sum(c <= lesioned.value + 1e-9 for c in controls)
+    assert of_kind.p == pytest.approx((1 + harmful) / 4)
+    assert (of_kind.kind, of_kind.n) == ("uniform", 3)
+    assert "few controls" in of_kind.note
+    assert [row.items for row in study.summary] == [8] * 5
 
 
 def test_all_benchmarks_controls_and_modes(run, tmp_path):
@@ -149,20 +150,20 @@ def test_all_benchmarks_controls_and_modes(run, tmp_path):
     names += [f"perplexity:{tmp_path / 'text.txt'}", f"other=minimal-pairs:{other}"]
     study = run(benchmarks=names, modes=["zero", "mean"])
     assert len(study.summary) == 4 * (1 + 2 * 8)
-    assert [row["benchmark"] for row in study.summary[::17]] == [
+    assert [row.benchmark for row in study.summary[::17]] == [
         "blimp", "syntaxgym", "perplexity", "minimal-pairs",
     ]  # fmt: skip
     gym = study.summary[17]
     # Three items, each with both predictions.
-    assert (gym["items"], gym["paradigms"]) == (3, 1)
+    assert (gym.items, gym.paradigms) == (3, 1)
     ppl, damaged = study.summary[34], study.summary[35]
-    assert ppl["value"] > 1
-    assert damaged["difference"] == pytest.approx(np.log(damaged["value"] / ppl["value"]))
+    assert ppl.value > 1
+    assert damaged.difference == pytest.approx(np.log(damaged.value / ppl.value))
     assert len(study.dissociation) == 2
     row = study.dissociation[0]
-    both = np.mean([study.summary[1]["difference"], study.summary[18]["difference"]])
-    assert row["language"] == pytest.approx(both)
-    assert row["gap"] == pytest.approx(row["language"] - row["other"])
+    both = np.mean([study.summary[1].difference, study.summary[18].difference])
+    assert row.language == pytest.approx(both)
+    assert row.gap == pytest.approx(row.language - row.other)
     text = study.describe()
     assert text.count("tiny (float32); <eos> in front of each text (--prefix auto)") == 5
     assert "language (blimp (6 items), syntaxgym (3 items)) against others" in text
@@ -187,6 +188,44 @@ def test_files(run, tmp_path):
     one = parquet.ParquetFile(folder / manifest["cells"][2]["file"]).read().to_pylist()[0]
     assert (one["condition"], one["control"], one["seed"]) == ("control", "uniform", 42)
     assert set(COLUMNS) <= set(one)
+
+
+def test_what_is_saved_is_read_back(run, tmp_path, found):
+    other = write_pairs(tmp_path / "sums.jsonl", ["three"], 3)
+    pairs = write_pairs(tmp_path / "p.jsonl", ["one", "two"], 3)
+    study = run(benchmarks=[f"blimp:{pairs}", f"other=minimal-pairs:{other}"])
+    again = Study.load(tmp_path / "out")
+    assert again == study
+    assert again.describe() == study.describe()
+    assert again.items().equals(study.items())
+    assert again.save(tmp_path / "copy").read_bytes() == (tmp_path / "out/study.json").read_bytes()
+    for name in ("summary.csv", "controls.csv"):
+        assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    assert len(again.dissociation) == 1
+    assert [row.measure for row in again.dissociation_controls] == ["gap"] * 4
+    frame = again.to_frame()
+    assert frame["value"].tolist() == [row.value for row in study.summary]
+    assert again._repr_html_().count("<table>") == 3
+    with (tmp_path / "out" / "controls.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["benchmark"], row["kind"], row["n"]) for row in rows[3:5]] == [
+        ("blimp", "least", "1"), ("minimal-pairs", "uniform", "2"),
+    ]  # fmt: skip
+    assert [float(row["mean"]) for row in rows] == [row.mean for row in study.controls]
+
+
+def test_what_an_earlier_version_wrote_is_refused(run, tmp_path):
+    run(controls=[])
+    path = tmp_path / "out" / "study.json"
+    content = json.loads(path.read_text())
+    del content["format"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(LsnsError, match=r"study.json was written by an earlier .*; run again$"):
+        Study.load(tmp_path / "out")
+    # The same command again writes it anew, from the cells.
+    assert run(controls=[]) == Study.load(tmp_path / "out")
+    with pytest.raises(LsnsError, match=r"holds no finished study \(study.json\); run lsns"):
+        Study.load(tmp_path)
 
 
 def test_a_second_run_computes_nothing_and_a_seed_more_one(run, tmp_path, monkeypatch):
@@ -219,8 +258,8 @@ def test_identical_masks_are_computed_once(run, tmp_path, found):
     path = UnitMask(found.mask.units).save(tmp_path / "same.npy")
     study = run(masks=[found, path], controls=[])
     assert len(cells(tmp_path / "out")) == 2
-    assert [row["target"] for row in study.summary] == ["", "tiny@4 units", "same"]
-    assert study.summary[1]["value"] == study.summary[2]["value"]
+    assert [row.target for row in study.summary] == ["", "tiny@4 units", "same"]
+    assert study.summary[1].value == study.summary[2].value
     assert set(study.items().column("target").to_pylist()) == {"", "tiny@4 units", "same"}
 
 
@@ -371,7 +410,7 @@ def test_the_same_benchmark_twice_and_two_of_one_kind(run, tmp_path, pairs):
         run(benchmarks=[f"blimp:{pairs}", f"blimp:{pairs}"])
     other = write_pairs(tmp_path / "o.jsonl", ["three"], 2)
     study = run(benchmarks=[f"blimp:{pairs}", f"blimp:{other}"], controls=[])
-    assert {row["benchmark"] for row in study.summary} == {f"blimp:{pairs}", f"blimp:{other}"}
+    assert {row.benchmark for row in study.summary} == {f"blimp:{pairs}", f"blimp:{other}"}
 
 
 def test_what_is_one_may_be_given_alone(run, pairs, found):

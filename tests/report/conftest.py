@@ -22,6 +22,7 @@ from lsns.analysis.results import save_results
 from lsns.evaluation.benchmark import Benchmark
 from lsns.evaluation.benchmarks import MinimalPairs, Perplexity
 from lsns.evaluation.conditions import Condition
+from lsns.evaluation.study import ControlRow, DissociationRow, Study, SummaryRow
 from lsns.evaluation.summary import Outcome, dissociate, summarize
 from lsns.lesions.controls import control_mask
 from lsns.report.results import Results, read_results
@@ -120,27 +121,31 @@ def make_synthetic(seed: int = 0, *, label: str = "tiny", **shape: int) -> Synth
 def make_conditions(made: Synthetic) -> list[Condition]:
     """Intact; three doses; the outliers of the middle one and the rest; each with controls."""
     ranked = np.argsort(-made.metadata["scores"].ravel(), kind="stable")
-    targets: list[tuple[str, float, Array]] = []
+    targets: list[tuple[str, float, Array, Any]] = []
     for dose in DOSES:
         units = np.zeros(made.mask.units.size, dtype=bool)
         units[ranked[: int(dose / 100 * units.size)]] = True
-        targets.append((f"language@{dose:g}", dose, units.reshape(made.mask.units.shape)))
+        targets.append((f"language@{dose:g}", dose, units.reshape(made.mask.units.shape), "all"))
     assert np.array_equal(targets[1][2], made.mask.units)
     outliers = made.mask.units & made.metadata["outliers"]
     label = f"language@{PERCENTAGE:g}"
-    targets.append((f"{label} outliers", PERCENTAGE, outliers))
-    targets.append((f"{label} rest", PERCENTAGE, made.mask.units & ~outliers))
+    targets.append((f"{label} outliers", PERCENTAGE, outliers, "outliers"))
+    targets.append((f"{label} rest", PERCENTAGE, made.mask.units & ~outliers, "rest"))
     conditions = [Condition("intact")]
-    for name, percentage, units in targets:
-        conditions += _of_target(made, name, percentage, UnitMask(units))
+    for name, percentage, units, part in targets:
+        conditions += _of_target(made, name, percentage, UnitMask(units), part)
     return conditions
 
 
-def _of_target(made: Synthetic, name: str, percentage: float, mask: UnitMask) -> list[Condition]:
+def _of_target(
+    made: Synthetic, name: str, percentage: float, mask: UnitMask, part: Any
+) -> list[Condition]:
     shared: dict[str, Any] = {"label": name, "percentage": percentage, "mode": "zero"}
+    shared |= {"part": part, "whole": (mask if part == "all" else made.mask).digest}
+    shared["series"] = "language" if part == "all" else f"language {part}"
     found = [Condition("lesion", mask=mask, **shared)]
     kinds: tuple[Any, ...] = ("uniform", "layer", "magnitude")
-    for kind in kinds[:2] if name.endswith("outliers") else kinds:
+    for kind in kinds[:2] if part == "outliers" else kinds:
         options = {"magnitudes": made.magnitudes} if kind == "magnitude" else {}
         for seed in SEEDS:
             control = control_mask(mask, kind, seed=seed, **options)
@@ -179,7 +184,8 @@ def make_study(made: Synthetic) -> dict[str, Any]:
         for seed, benchmark in enumerate(benchmarks)
     ]
     masks = {c.label: c.mask for c in conditions if c.kind == "lesion" and c.mask}
-    return {
+    found = [summarize(outcome, conditions) for outcome in outcomes]
+    manifest = {
         "about": "tiny (float32); <eos> in front of each text (--prefix auto)",
         "model": {"name": "tiny"},
         "prefix": {"asked": "auto", "token": "<eos>", "token_id": 0},
@@ -191,9 +197,18 @@ def make_study(made: Synthetic) -> dict[str, Any]:
         ],
         "benchmarks": [{"name": b.name, "domain": b.domain} for b in benchmarks],
         "cells": [],
-        "summary": [row for outcome in outcomes for row in summarize(outcome, conditions)],
-        "dissociation": dissociate(outcomes, conditions),
     }
+    summary = [row for rows, _ in found for row in rows]
+    controls = [row for _, rows in found for row in rows]
+    return Study(summary, controls, *dissociate(outcomes, conditions), manifest).to_dict()
+
+
+def study_of(content: dict[str, Any]) -> Study:
+    """A study of what `study.json` holds, with any text in it."""
+    kinds = {"summary": SummaryRow, "controls": ControlRow, "dissociation": DissociationRow,
+             "dissociation_controls": ControlRow}  # fmt: skip
+    tables = [[kind(**row) for row in content[name]] for name, kind in kinds.items()]
+    return Study(*tables, {k: v for k, v in content.items() if k not in (*kinds, "format")})
 
 
 def make_audit(made: Synthetic) -> dict[str, Any]:

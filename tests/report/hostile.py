@@ -149,8 +149,11 @@ def _in_study(study: dict[str, Any], text: Text) -> dict[str, Any]:
     for row in study["summary"]:
         row["benchmark"] = text(row["benchmark"])
         row["target"] = row["target"] and label(row["target"])
-    for row in study["dissociation"]:
-        row["target"] = label(row["target"])
+    for row in study["controls"]:
+        row["benchmark"] = text(row["benchmark"])
+    for name in ("controls", "dissociation", "dissociation_controls"):
+        for row in study[name]:
+            row["target"] = label(row["target"])
     for row in study["masks"]:
         row["label"] = label(row["label"])
     for row in study["benchmarks"]:

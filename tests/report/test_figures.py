@@ -203,22 +203,22 @@ def test_recurrence_by_chance_is_that_of_random_masks():
 def test_effects_show_every_control_as_a_dot(results):
     rows = rows_of(results.summary, "minimal-pairs")
     ax = figures.plot_effects(rows)
-    controls = [row for row in rows if row["condition"] == "control"]
+    controls = [row for row in rows if row.condition == "control"]
     assert sum(len(offsets(c)) for c in dots(ax)) == len(controls)
     drawn = sorted(x for c in dots(ax) for x in offsets(c)[:, 0])
-    assert np.allclose(drawn, sorted(100 * row["difference"] for row in controls))
+    assert np.allclose(drawn, sorted(100 * row.difference for row in controls))
 
 
 def test_effects_have_intervals(results):
-    rows = [row for row in rows_of(results.summary, "perplexity") if row["condition"] == "lesion"]
+    rows = [row for row in rows_of(results.summary, "perplexity") if row.condition == "lesion"]
     ax = figures.plot_effects(rows)
     containers = [c for c in ax.containers if isinstance(c, ErrorbarContainer)]
     for row, container in zip(rows, containers, strict=True):
         line, _, (bar,) = container.lines
         # Bits per token, of a log ratio in nats.
-        assert line.get_xdata()[0] == pytest.approx(row["difference"] / math.log(2))
+        assert line.get_xdata()[0] == pytest.approx(row.difference / math.log(2))
         ends = bar.get_segments()[0][:, 0] * math.log(2)
-        assert np.allclose(ends, [row["difference_low"], row["difference_high"]])
+        assert np.allclose(ends, [row.difference_low, row.difference_high])
     assert "bits per token" in ax.get_xlabel()
 
 
@@ -226,7 +226,7 @@ def test_effects_lanes_are_named(results):
     rows = effect_rows(rows_of(results.summary, "minimal-pairs"), "no such mask")
     digest = results.localization.mask.digest
     few = effect_rows(rows_of(results.summary, "minimal-pairs"), digest)
-    assert {row["target"] for row in few} == {
+    assert {row.target for row in few} == {
         "language@2",
         "language@2 outliers",
         "language@2 rest",
@@ -247,7 +247,7 @@ def bold(text):
 
 def test_effects_of_two_modes_say_which(results):
     rows = rows_of(results.summary, "minimal-pairs")
-    both = rows + [row | {"mode": "mean"} for row in rows if row["condition"] == "lesion"]
+    both = rows + [replace(row, mode="mean") for row in rows if row.condition == "lesion"]
     names = [t.get_text() for t in figures.plot_effects(both).get_yticklabels()]
     assert "language@2, zero" in names
     assert "language@2, mean" in names
@@ -255,7 +255,7 @@ def test_effects_of_two_modes_say_which(results):
 
 def test_a_control_of_another_kind_is_drawn(results):
     rows = effect_rows(rows_of(results.summary, "minimal-pairs"), None)
-    rows = [row | ({"control": "mine"} if row["control"] == "layer" else {}) for row in rows]
+    rows = [replace(row, control="mine") if row.control == "layer" else row for row in rows]
     names = [t.get_text() for t in figures.plot_effects(rows).get_yticklabels()]
     assert "mine" in names
 
@@ -263,7 +263,7 @@ def test_a_control_of_another_kind_is_drawn(results):
 def test_effects_are_of_one_benchmark(results):
     with pytest.raises(LsnsError, match="one benchmark were expected; got 3"):
         figures.plot_effects(results.summary)
-    intact = [row for row in results.summary if row["condition"] == "intact"][:1]
+    intact = [row for row in results.summary if row.condition == "intact"][:1]
     with pytest.raises(LsnsError, match="no lesion"):
         figures.plot_effects(intact)
 
@@ -271,12 +271,12 @@ def test_effects_are_of_one_benchmark(results):
 def test_dose_has_the_lesion_with_its_interval(results):
     rows = rows_of(dose_rows(results.summary), "minimal-pairs")
     ax = figures.plot_dose(rows)
-    lesions = [row for row in rows if row["condition"] == "lesion"]
+    lesions = [row for row in rows if row.condition == "lesion"]
     line, _, (bars,) = labelled(ax, "lesion").lines
     assert line.get_xdata().tolist() == list(DOSES)
-    assert np.allclose(line.get_ydata(), [100 * row["difference"] for row in lesions])
+    assert np.allclose(line.get_ydata(), [100 * row.difference for row in lesions])
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
-    wanted = [[100 * row["difference_low"], 100 * row["difference_high"]] for row in lesions]
+    wanted = [[100 * row.difference_low, 100 * row.difference_high] for row in lesions]
     assert np.allclose(ends, wanted)
     assert ax.get_xscale() == "log"
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2", "5"]
@@ -294,9 +294,9 @@ def test_dose_has_the_band_of_the_controls_of_each_kind(results):
         means = labelled(ax, name).get_ydata()
         for place, dose in enumerate(DOSES):
             values = [
-                100 * row["difference"]
+                100 * row.difference
                 for row in rows
-                if row["control"] == kind and row["percentage"] == dose
+                if row.control == kind and row.percentage == dose
             ]
             assert len(values) == len(SEEDS)
             at_dose = corners[np.isclose(corners[:, 0], dose), 1]
@@ -306,14 +306,14 @@ def test_dose_has_the_band_of_the_controls_of_each_kind(results):
 
 
 def test_dose_rows_are_of_one_series(results):
-    targets = {row["target"] for row in dose_rows(results.summary)}
+    targets = {row.target for row in dose_rows(results.summary)}
     assert targets == {"language@1", "language@2", "language@5"}
-    one = [row for row in results.summary if row["target"] in ("", "language@2")]
+    one = [row for row in results.summary if row.target in ("", "language@2")]
     assert dose_rows(one) == []
     with pytest.raises(LsnsError, match="two percentages or more"):
         figures.plot_dose(rows_of(one, "minimal-pairs"))
     with pytest.raises(LsnsError, match="has one percentage"):
-        draw("dose", replace(results, study={"summary": one}))
+        draw("dose", replace(results, study=replace(results.study, summary=one)))
 
 
 def test_reliability(results):
@@ -545,13 +545,11 @@ def test_why_a_section_is_missing_is_said(results):
 
 def test_lesions_of_has_the_controls_of_each(results):
     found = lesions_of(rows_of(results.summary, "minimal-pairs"))
-    assert [item.row["target"] for item in found] == [
+    assert [item.row.target for item in found] == [
         "language@1", "language@2", "language@5", "language@2 outliers", "language@2 rest",
     ]  # fmt: skip
     for item in found:
-        assert {row["target"] for rows in item.controls.values() for row in rows} == {
-            item.row["target"]
-        }
+        assert {row.target for rows in item.controls.values() for row in rows} == {item.row.target}
         assert len(item.controls["uniform"]) == len(SEEDS)
 
 

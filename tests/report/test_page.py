@@ -40,7 +40,8 @@ from lsns.report.page_spec import (
     visible_text,
 )
 from lsns.report.page_tables import count, interval, number, p_text, probability
-from lsns.report.results import ScoredUnits, read_results
+from lsns.report.results import Continued, Prompt, ScoredUnits, read_results
+from tests.report.conftest import study_of
 
 TAG = "<script>alert(1)</script>"
 HOSTILE = (
@@ -195,7 +196,8 @@ def in_manifest(results, part, **values):
 @pytest.mark.parametrize("name", ["/home/someone/secret/tiny", "secret/tiny/", "C:\\secret\\tiny"])
 def test_a_folder_is_named_by_its_last_part(results, name):
     place = {"name": name, "label": "tiny"}
-    study = {**results.study, "model": {"name": name}, "about": f"{name} (float32); nothing"}
+    about = {"model": {"name": name}, "about": f"{name} (float32); nothing"}
+    study = replace(results.study, manifest={**results.study.manifest, **about})
     older = in_manifest(results, "model", name=name)
     del older.manifest["model"]["label"]
     alone = replace(results, localization=None, audit=None, study=study)
@@ -223,8 +225,8 @@ def test_without_examples_there_is_no_section(results, kept):
 
 def test_a_mask_of_any_name_is_shown_by_it(results):
     """A mask from Python has the name that it was given, and no network or percentage in it."""
-    study = json.loads(json.dumps(results.study).replace("language@2", "my own mask"))
-    found = replace(results, study=study)
+    study = json.dumps(results.study.to_dict()).replace("language@2", "my own mask")
+    found = replace(results, study=study_of(json.loads(study)))
     names = specs_of(found)["effects"]["layout"]["yaxis"]["ticktext"]
     assert "<b>my own mask</b>" in names
     assert "<b>my own mask rest</b>" in names
@@ -239,17 +241,19 @@ def test_key_numbers(read, results, made):
     lesion = next(
         item
         for item in lesions_of(results.summary)
-        if item.row["mask"] == made.mask.digest and item.row["benchmark"] == "minimal-pairs"
+        if item.row.mask == made.mask.digest and item.row.benchmark == "minimal-pairs"
     )
-    controls = [row for row in lesion.controls["magnitude"] if row["benchmark"] == "minimal-pairs"]
-    mean = 100 * np.mean([row["difference"] for row in controls])
+    controls = [row for row in lesion.controls["magnitude"] if row.benchmark == "minimal-pairs"]
+    mean = 100 * np.mean([row.difference for row in controls])
+    controls = results.study.controls_of(lesion.row)
+    p_value = next(row.p for row in controls if row.kind == "magnitude")
     for words in (
         f"Layers with units{(made.mask.per_layer > 0).sum()}",
         f"Outliers among them{both.sum()}",
         "Split-half Dice0.60",
         "Held-out effectg 1.60",
-        f"Lesion effect{100 * lesion.row['difference']:+.1f}",
-        f"magnitude-matched {mean:+.1f} (p {lesion.row['magnitude_p']:.2g})",
+        f"Lesion effect{100 * lesion.row.difference:+.1f}",
+        f"magnitude-matched {mean:+.1f} (p {p_value:.2g})",
     ):
         assert words in re.sub(r"\n|(?<=\d) (?=\d)", "", text), words
 
@@ -284,20 +288,20 @@ def test_what_is_drawn_is_what_was_found(results, made):
 def test_every_control_is_a_dot_with_its_seed(results, made):
     spec = specs_of(results)["effects"]
     rows = effect_rows(results.summary, made.mask.digest)
-    controls = [row for row in rows if row["condition"] == "control"]
+    controls = [row for row in rows if row.condition == "control"]
     dots = [t for t in spec["data"] if t["legendgroup"].startswith("of ")]
     drawn = [words for t in dots for words in t["hovertext"]]
     assert len(drawn) == len(controls)
     for row in controls:
-        seed = "" if row["seed"] is None else f", seed {row['seed']}<br>"
+        seed = "" if row.seed is None else f", seed {row.seed}<br>"
         assert any(
-            f"{row['value']:.{2 if row['measure'] == 'perplexity' else 3}f}" in words
+            f"{row.value:.{2 if row.measure == 'perplexity' else 3}f}" in words
             and seed in words
-            and f"{row['units']} units" in words
+            and f"{row.units} units" in words
             for words in drawn
         ), row
     accuracy = sorted(
-        round(100 * row["difference"], 9) for row in controls if row["benchmark"] == "minimal-pairs"
+        round(100 * row.difference, 9) for row in controls if row.benchmark == "minimal-pairs"
     )
     panel = sorted(round(x, 9) for t in dots if t["xaxis"] == "x" for x in t["x"])
     assert panel == accuracy
@@ -351,8 +355,8 @@ def test_tables_hold_the_numbers_to_sort_by(read, results):
     assert all(table["class"] == "sortable" for table in tables)
     values = {a["data-value"] for tag, a in read.elements if "data-value" in a}
     for row in results.summary:
-        if row["condition"] == "lesion":
-            assert str(row["value"]) in values
+        if row.condition == "lesion":
+            assert str(row.value) in values
     for row in results.section("confounds"):
         assert str(row["g"]) in values
 
@@ -360,22 +364,21 @@ def test_tables_hold_the_numbers_to_sort_by(read, results):
 def test_continuations_side_by_side(read, results):
     text = read.texts["continuations"]
     for item in results.continuations:
-        assert item["prompt"] in text
-        for one in item["conditions"]:
-            assert one["condition"] in text
-            assert one["text"] in text
+        assert item.prompt in text
+        for one in item.conditions:
+            assert one.condition in text
+            assert one.text in text
 
 
 def test_a_continuation_of_nothing_says_so(results):
-    item = {"prompt": "Stop.", "conditions": [{"condition": "intact", "text": "\n "}]}
+    item = Prompt("Stop.", [Continued("intact", "\n ")])
     text = Reader(make_page(replace(results, continuations=[item]))).texts["continuations"]
     assert "(nothing: the text ends here)" in text
 
 
 def test_manifests_and_what_reproduces_them(read, results):
     found = manifests_on(read)
-    study = {k: v for k, v in results.study.items() if k not in ("summary", "dissociation")}
-    assert found == [results.manifest, study, results.audit["manifest"]["audit"]]
+    assert found == [results.manifest, results.study.manifest, results.audit["manifest"]["audit"]]
     reproduce = read.texts["reproduce"]
     assert "lsns run config.yaml" in reproduce
     assert results.config in reproduce
@@ -433,8 +436,8 @@ def test_why_a_part_of_the_audit_is_missing(results):
 
 
 def test_one_percentage_has_no_dose(results):
-    rows = [row for row in results.summary if row["target"] in ("", "language@2")]
-    study = {**results.study, "summary": rows, "dissociation": []}
+    rows = [row for row in results.summary if row.target in ("", "language@2")]
+    study = replace(results.study, summary=rows, dissociation=[])
     found = figures_of(replace(results, study=study))
     assert "one percentage" in found["dose"].reason
     assert isinstance(found["effects"], PageFigure)
@@ -481,17 +484,20 @@ def hostile_results(results, text):
     ):
         for row in rows:
             row[key] = text
-    study = json.loads(json.dumps(results.study))
-    study |= {"about": text, text: text}
+    study = results.study.to_dict() | {"about": text, text: text}
     for row in study["summary"]:
         row["target"] += text if row["target"] else ""
         row["benchmark"] += text
         row["control"] = text if row["control"] == "uniform" else row["control"]
-    for row in study["dissociation"]:
+    for row in study["controls"]:
+        row["target"] += text
+        row["benchmark"] += text
+        row["kind"] = text if row["kind"] == "uniform" else row["kind"]
+    for row in (*study["dissociation"], *study["dissociation_controls"]):
         row["target"] = text
-    continuations = [{"prompt": text, "conditions": [{"condition": text, "text": text}] * 3}] * 2
+    continuations = [Prompt(text, [Continued(text, text)] * 3)] * 2
     return replace(
-        results, **masks, audit=audit, study=study, continuations=continuations,
+        results, **masks, audit=audit, study=study_of(study), continuations=continuations,
         config=text, versions={text: text}, text=text,
     )  # fmt: skip
 

@@ -174,14 +174,14 @@ def test_every_control_is_a_dot(page: Opened, found: Results):
     rows = effect_rows(found.summary, localization.mask.digest)
     points = page.ask("points", "effects")
     assert all(point["shown"] for point in points)
-    for panel, benchmark in enumerate(dict.fromkeys(row["benchmark"] for row in rows)):
-        own = [row for row in rows if row["benchmark"] == benchmark]
-        controls = [row for row in own if row["condition"] == "control"]
-        lesions = [row for row in own if row["condition"] == "lesion"]
+    for panel, benchmark in enumerate(dict.fromkeys(row.benchmark for row in rows)):
+        own = [row for row in rows if row.benchmark == benchmark]
+        controls = [row for row in own if row.condition == "control"]
+        lesions = [row for row in own if row.condition == "lesion"]
         suffix = str(panel + 1) if panel else ""
         drawn = [point for point in points if point["panel"] == f"x{suffix}y{suffix}"]
         # A tick for the mean of each kind that has more than one.
-        kinds = Counter((row["target"], row["control"]) for row in controls)
+        kinds = Counter((row.target, row.control) for row in controls)
         ticks = sum(count > 1 for count in kinds.values())
         assert len(drawn) == len(controls) + len(lesions) + ticks
         changes = [_change(row) for row in (*controls, *lesions)]
@@ -193,19 +193,19 @@ def test_every_control_is_a_dot(page: Opened, found: Results):
 
 def _change(row: Any) -> float:
     # Of nats of surprisal in bits; of accuracy in percentage points.
-    return row["difference"] * (1 / math.log(2) if row["measure"] == "perplexity" else 100)
+    return row.difference * (1 / math.log(2) if row.measure == "perplexity" else 100)
 
 
 def test_a_dose_is_a_point_of_each_line(page: Opened, found: Results):
     rows = dose_rows(found.summary)
     lines = {
-        (row["benchmark"], row["percentage"], row["control"])
+        (row.benchmark, row.percentage, row.control)
         for row in rows
-        if row["condition"] in ("lesion", "control")
+        if row.condition in ("lesion", "control")
     }
     points = page.ask("points", "dose")
     assert len(points) == len(lines)
-    assert {round(point["x"], 2) for point in points} == {row["percentage"] for row in rows}
+    assert {round(point["x"], 2) for point in points} == {row.percentage for row in rows}
 
 
 def test_points_of_the_audit(page: Opened, found: Results):
@@ -278,13 +278,11 @@ def test_hovering_over_other_figures(page: Opened, run: Synthetic, found: Result
     text = _hover(page, "layers", top, share / 2)
     assert text == f"layer {top}\n{count} of 96 units ({share:.2f}%)"
 
-    lesion = next(row for row in found.summary if row["target"] == "language@2")
+    lesion = next(row for row in found.summary if row.target == "language@2")
     text = _hover(page, "effects", _change(lesion), 0)
-    assert f"{lesion['units']} units" in text
+    assert f"{lesion.units} units" in text
     assert f"change {_change(lesion):+.3g} points" in text
-    control = next(
-        row for row in found.summary if row["control"] == "least" and "@2" in row["target"]
-    )
+    control = next(row for row in found.summary if row.control == "least" and "@2" in row.target)
     assert "least selective" in _hover(page, "effects", _change(control), 4)
 
 

@@ -40,8 +40,8 @@ def test_all_of_it(results, results_folder, made):
         assert np.array_equal(getattr(found, name), made.metadata[key]), name
     assert found.outliers.dtype == bool
     assert results.manifest["selection"]["percentage"] == PERCENTAGE
-    assert {row["condition"] for row in results.summary} == {"intact", "lesion", "control"}
-    assert results.continuations[0]["prompt"] == "The quick brown fox"
+    assert {row.condition for row in results.summary} == {"intact", "lesion", "control"}
+    assert results.continuations[0].prompt == "The quick brown fox"
     assert results.versions["python"] == "3.11.7"
     assert results.config.startswith("model:")
     assert results.text.startswith("model")
@@ -110,6 +110,16 @@ def replace(name, **changes):
     return lambda folder: change(folder / name, **changes)
 
 
+def in_study(table, **changes):
+    def do(folder):
+        path = folder / "study" / "study.json"
+        content = json.loads(path.read_text())
+        content[table][1] |= changes
+        path.write_text(json.dumps(content))
+
+    return do
+
+
 def other_shapes(folder):
     save_results(folder / "localization.npz", np.ones((2, 3)), {"scores": np.ones((2, 2))})
 
@@ -125,9 +135,9 @@ def of_something_else(folder):
         (damage("audit.json", b"[1, 2]"), "audit.json is damaged: an object was expected"),
         (damage("audit.json", b"\xff\xfe"), "audit.json is damaged: not UTF-8"),
         (damage("audit.json", b"[" * 100_000), "audit.json is damaged: not JSON"),
-        (damage("continuations.json", b"{}"), "'prompts' is not a list"),
+        (damage("continuations.json", b"{}"), "it has no 'prompts'"),
         (damage("localization.npz", b"PK"), "localization.npz holds no results"),
-        (damage("study/study.json", b"{}"), "study.json has no summary"),
+        (damage("study/study.json", b"{}"), "was written by an earlier version of lsns; run again"),
         (replace("audit.json", overlaps=[{"name": "x"}]), "'overlaps', row 0, has no 'units'"),
         (
             replace("audit.json", confounds=[{"measure": "x", "positive": "a", "negative": 1}]),
@@ -140,13 +150,11 @@ def of_something_else(folder):
         (replace("audit.json", reliability=[1]), "'reliability' is not an object"),
         (replace("audit.json", reliability={"rows": 3}), "'reliability.rows' is not a list"),
         (replace("study/study.json", summary=[{"value": 1}]), "row 0, has no 'benchmark'"),
-        (
-            replace(
-                "study/study.json",
-                dissociation=[{"target": "x", "mode": "zero", "uniform_p": ["x"]}],
-            ),
-            "uniform_p is ['x']",
-        ),
+        (replace("study/study.json", controls=3), "'controls' is not a list of objects"),
+        (in_study("controls", p=["x"]), "'controls', row 1: p is ['x']"),
+        (in_study("summary", difference=None), "'summary', row 1: difference is None"),
+        (in_study("summary", benchmark="new"), "'new' has no intact row"),
+        (replace("study/study.json", format=0), "by an earlier version of lsns; run again"),
         (other_shapes, "holds no localization: scores of shape (2, 3) was expected, found (2, 2)"),
         (of_something_else, "scores of shape (2, 3) was expected, found nothing"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from lsns.audits.calibration import (
     permutation_test,
 )
 from lsns.audits.confounds import audit_confounds
-from lsns.audits.lesions import LesionEvidence, find_evidence, read_summary
+from lsns.audits.lesions import LesionEvidence, find_evidence
 from lsns.audits.outliers import audit_outliers
 from lsns.audits.protocols import compare_methods, compare_protocols
 from lsns.audits.reliability import (
@@ -31,6 +32,7 @@ from lsns.audits.reliability import (
 from lsns.audits.selectivity import measure_selectivity
 from lsns.audits.verdict import Parts, conclude, judge
 from lsns.errors import LsnsError
+from lsns.evaluation.study import Study
 from lsns.localization import Localization
 from lsns.measurement import further_activations
 from lsns.models.factory import ModelRequest, check_model
@@ -113,7 +115,9 @@ def audit(
         )
     chosen = options or AuditOptions()
     _check_model(found, model)
-    evidence = find_evidence(read_summary(study), found.mask.digest) if study is not None else []
+    if isinstance(study, (str, Path)):
+        study = Study.load(study)
+    evidence = [] if study is None else find_evidence(study, found.mask.digest)
     examined = _Examined(found, chosen)
     running: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     further = further_activations(found.measurement, model if profile else None, **running)

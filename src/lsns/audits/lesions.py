@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from lsns.errors import LsnsError
 from lsns.evaluation.benchmark import LANGUAGE
-from lsns.evaluation.conditions import CONTROLS, LEAST
 from lsns.evaluation.statistics import ENOUGH_CONTROLS
-from lsns.shapes import check_study
-from lsns.store import read_json
+from lsns.evaluation.study import ControlRow, Study, SummaryRow
 
-Row = Mapping[str, Any]
-ALL, OUTLIERS, REST = "all", "outliers", "rest"
 # Controls with fewer outlier units than this share of the lesion's are not alike in them.
 ALIKE = 0.8
 
@@ -101,41 +94,18 @@ class LesionEvidence:
         return self.low > 0 if self.measure == "perplexity" else self.high < 0
 
 
-def read_summary(study: Any) -> list[Row]:
-    """The rows of a study: a `Study`, or the folder that `lsns evaluate` wrote.
-
-    Raises:
-        LsnsError: the folder holds no finished study.
-    """
-    if not isinstance(study, (str, Path)):
-        return list(study.summary)
-    place = Path(study) / "study.json"
-    content = read_json(place)
-    if not content.get("summary"):
-        raise LsnsError(
-            f"{study} holds no finished study (study.json); run lsns evaluate -o {study}"
-        )
-    check_study(place, content)
-    return content["summary"]
-
-
-def find_evidence(rows: Sequence[Row], digest: str) -> list[LesionEvidence]:
-    """What the study says of the mask of that digest and of its parts; empty if it has none.
+def find_evidence(study: Study, digest: str) -> list[LesionEvidence]:
+    """What a study says of a mask and of its parts; empty if it has no lesion by it.
 
     Args:
-        rows: from `read_summary`.
-        digest: of the mask.
+        study: with rows of lesions by several masks, or by none.
+        digest: that of the mask.
     """
-    intact = {row["benchmark"]: row for row in rows if row["condition"] == "intact"}
-    labels = {
-        row["target"]: ALL for row in rows if row["condition"] == "lesion" and row["mask"] == digest
-    }
-    for label in list(labels):
-        labels |= {f"{label} {part}": part for part in (OUTLIERS, REST)}
+    intact = {row.benchmark: row.value for row in study.summary if row.condition == "intact"}
     return [
-        _evidence(row, labels[row["target"]], intact[row["benchmark"]])
-        for row in rows
-        if row["condition"] == "lesion" and row["target"] in labels
+        _evidence(row, study.controls_of(row), intact[row.benchmark])
+        for row in study.summary
+        if row.condition == "lesion" and row.whole == digest
     ]
 
 
@@ -144,31 +114,24 @@ def language_rows(evidence: Sequence[LesionEvidence], part: str) -> list[LesionE
     return [row for row in evidence if row.part == part and row.domain == LANGUAGE]
 
 
-def _evidence(row: Row, part: str, intact: Row) -> LesionEvidence:
-    rivals = [
-        Rival(
-            kind,
-            int(row[f"{kind}_n"]),
-            int(row.get(f"{kind}_distinct", row[f"{kind}_n"])),
-            float(row[f"{kind}_mean"]),
-            float(row[f"{kind}_p"]),
-            row.get(f"{kind}_outliers"),
-        )
-        for kind in CONTROLS
-        if kind != LEAST and row.get(f"{kind}_p") is not None
-    ]
+def _evidence(row: SummaryRow, controls: Sequence[ControlRow], intact: float) -> LesionEvidence:
+    difference, low, high = row.effect
     return LesionEvidence(
-        part=part,
-        units=int(row["units"]),
-        mode=row["mode"],
-        benchmark=row["benchmark"],
-        domain=row["domain"],
-        measure=row["measure"],
-        intact=float(intact["value"]),
-        value=float(row["value"]),
-        difference=float(row["difference"]),
-        low=float(row["difference_low"]),
-        high=float(row["difference_high"]),
-        rivals=tuple(rivals),
-        outlier_units=row.get("outlier_units"),
+        part=row.part,
+        units=row.units,
+        mode=row.mode,
+        benchmark=row.benchmark,
+        domain=row.domain,
+        measure=row.measure,
+        intact=intact,
+        value=row.value,
+        difference=difference,
+        low=low,
+        high=high,
+        rivals=tuple(
+            Rival(one.kind, one.n, one.distinct, one.mean, one.p, one.outliers)
+            for one in controls
+            if one.p is not None
+        ),
+        outlier_units=row.outlier_units,
     )

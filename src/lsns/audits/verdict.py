@@ -12,11 +12,12 @@ from typing import ClassVar, Literal
 
 from lsns.audits.calibration import Calibration
 from lsns.audits.confounds import Confound
-from lsns.audits.lesions import ALL, REST, LesionEvidence, Rival, language_rows
+from lsns.audits.lesions import LesionEvidence, Rival, language_rows
 from lsns.audits.outliers import OutlierAudit
 from lsns.audits.protocols import ProtocolOverlap
 from lsns.audits.reliability import Reliability
 from lsns.audits.selectivity import Selectivity
+from lsns.evaluation.conditions import ALL, REST
 from lsns.table import Column
 
 Level = Literal["good", "caution", "bad", "open"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 LEAST = "least"
-OUTLIERS = "outliers"
+ALL, OUTLIERS, REST = "all", "outliers", "rest"
+Part = Literal["all", "outliers", "rest"]
 CONTROLS = (*get_args(Control), LEAST)
 # Without --controls: of a mask of which nothing else is known, of one that was localized here, and
 # of its outlier units alone.
@@ -37,7 +38,6 @@ MODES = ("zero", "mean")
 # published controls have 42, 43, 44.
 FIRST_SEED = 42
 MOST_SEEDS = 10_000
-_LABEL = re.compile(r"[@#]|( |^)(outliers|rest)$")
 _SPEC = re.compile(r"(?P<network>[a-z-]+)@(?P<percentage>[0-9.]+)(?::(?P<method>.+))?")
 
 
@@ -71,6 +71,9 @@ class Target:
         found: where it comes from; None for a mask alone, which has neither means nor scores.
         barred: units beside its own that its controls must not have, or None.
         kinds: of controls, if none are asked for by name.
+        part: `all` of what was selected, its `outliers` alone, or the `rest`.
+        whole: digest of all that was selected; empty: the mask's own.
+        series: equal for masks that differ in their number of units alone; empty: the label.
     """
 
     label: str
@@ -78,6 +81,9 @@ class Target:
     found: Localization | None
     barred: Bool[Array, "n_layers hidden_size"] | None = None
     kinds: tuple[str, ...] = MASK_ALONE
+    part: Part = ALL
+    whole: str = ""
+    series: str = ""
 
     @property
     def percentage(self) -> float:
@@ -105,6 +111,9 @@ class Condition:
         mode: what replaces the units; empty for the intact model.
         means: the values for mode `mean`.
         outlier_units: how many of the mask's units are outliers; None: not known.
+        part: what the target mask is of all that was selected.
+        whole: digest of all that was selected.
+        series: equal for target masks that differ in their number of units alone.
     """
 
     kind: str
@@ -116,6 +125,9 @@ class Condition:
     mode: str = ""
     means: Float[Array, "n_layers hidden_size"] | None = None
     outlier_units: int | None = None
+    part: Part = ALL
+    whole: str = ""
+    series: str = ""
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -123,13 +135,22 @@ class Condition:
         return {
             "condition": self.kind,
             "target": self.label,
+            "part": self.part,
+            "series": self.series,
             "percentage": self.percentage,
             "control": self.control,
             "seed": self.seed,
             "mode": self.mode,
             "mask": self.mask.digest if self.mask else "",
+            "whole": self.whole,
             "units": self.mask.count if self.mask else 0,
+            "outlier_units": self.outlier_units,
         }
+
+    def is_control_of(self, lesion: Condition, kind: str) -> bool:
+        """Whether it is a control of that kind that the lesion has."""
+        mine = (self.kind, self.label, self.mode, self.control)
+        return mine == ("control", lesion.label, lesion.mode, kind)
 
     @property
     def content(self) -> dict[str, Any]:
@@ -190,26 +211,21 @@ def make_targets(
         LsnsError: no mask, one that cannot be read or selects nothing, or a name that is none.
     """
     targets: dict[str, Target] = {}
-    made: set[str] = set()
     for name, given in _named(masks):
         target = given if isinstance(given, Target) else _make_target(given, find)
-        target = target if name is None else replace(target, label=name)
+        target = target if name is None else replace(target, label=name, series=name)
         if target.mask.count == 0:
             raise LsnsError(f"mask {target.label} selects no unit; there is nothing to lesion")
-        known = targets.get(target.label)
-        if known is not None and known.mask.digest != target.mask.digest:
-            target = replace(target, label=f"{target.label}#{target.mask.digest[:8]}")
-        targets.setdefault(target.label, target)
-        made |= {target.label} if isinstance(given, Target) else set()
+        target = _distinct(target, targets)
+        if target.label in targets:
+            continue
+        targets[target.label] = target
+        if split_outliers and not isinstance(given, Target):
+            targets[target.label], *parts = _split(target)
+            targets |= {part.label: part for part in (_distinct(p, targets) for p in parts)}
     if not targets:
         raise LsnsError("no mask to evaluate; give one, such as language@1")
-    if not split_outliers:
-        return list(targets.values())
-    return [
-        part
-        for label, target in targets.items()
-        for part in ([target] if label in made else _split(target))
-    ]
+    return list(targets.values())
 
 
 def make_conditions(
@@ -257,6 +273,9 @@ def _of_target(
             mode=mode,
             means=means,
             outlier_units=None if outliers is None else int((mask.units & outliers).sum()),
+            part=target.part,
+            whole=target.whole or target.mask.digest,
+            series=target.series or target.label,
             **control,
         )
 
@@ -324,19 +343,18 @@ def _named(masks: Masks) -> Iterator[tuple[str | None, Mask]]:
 
 
 def _check_name(name: object) -> str:
-    """The name, if it is one; labels that are made here say what a mask is, so it is none of them.
-
-    Raises:
-        LsnsError: it is not one printable line, or reads like a label.
-    """
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise LsnsError(f"a mask's name is one printable line; got {name!r}")
-    if _LABEL.search(name):
-        raise LsnsError(
-            f"a mask cannot be called {name!r}: names with @ or #, or that end in outliers or "
-            "rest, are those of masks that lsns makes; choose another"
-        )
     return name
+
+
+def _distinct(target: Target, others: Mapping[str, Target]) -> Target:
+    """The target under a label that no other mask has."""
+    while others.get(target.label, target).mask.digest != target.mask.digest:
+        mark = f"#{target.mask.digest[:8]}"
+        series = (target.series or target.label) + mark
+        target = replace(target, label=target.label + mark, series=series)
+    return target
 
 
 def _make_target(
@@ -357,8 +375,9 @@ def _make_target(
     place = selection["localize_range"]
     ranged = "" if place == "100-100" else f" {place}"
     without = " without outliers" if selection["exclude_outliers"] else ""
-    label = f"{network}@{amount}{method}{ranged}{without}"
-    return Target(label, given.mask, given, given.barred, USUAL)
+    how = f"{method}{ranged}{without}"
+    label, series = f"{network}@{amount}{how}", f"{network}{how}"
+    return Target(label, given.mask, given, given.barred, USUAL, series=series)
 
 
 def _of_file(path: Path) -> Target:
@@ -394,17 +413,25 @@ def _split(target: Target) -> list[Target]:
         whole,
         # Its controls are outside the whole mask, and those of the rest have no outliers, either.
         _part(target, OUTLIERS, outliers, barred=rest, kinds=OF_OUTLIERS),
-        _part(target, "rest", rest, barred=found.outlier_units, kinds=USUAL),
+        _part(target, REST, rest, barred=found.outlier_units, kinds=USUAL),
     ]
 
 
 def _part(
-    target: Target, name: str, units: Array, *, barred: Array, kinds: tuple[str, ...]
+    target: Target, part: Part, units: Array, *, barred: Array, kinds: tuple[str, ...]
 ) -> Target:
     threshold = None if target.found is None else float(target.found.outlier_threshold)
-    note = {"units": name, "of": target.mask.digest, "outlier_threshold": threshold}
-    mask = UnitMask(units, {**target.mask.manifest, "part": note})
-    return Target(f"{target.label} {name}", mask, target.found, barred, kinds)
+    note = {"units": part, "of": target.mask.digest, "outlier_threshold": threshold}
+    return replace(
+        target,
+        label=f"{target.label} {part}",
+        mask=UnitMask(units, {**target.mask.manifest, "part": note}),
+        barred=barred,
+        kinds=kinds,
+        part=part,
+        whole=target.mask.digest,
+        series=f"{target.series or target.label} {part}",
+    )
 
 
 def _short(path: Path) -> str:

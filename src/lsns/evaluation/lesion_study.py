@@ -153,11 +153,13 @@ def evaluate(
         "batch_size": batch_size,
         "resamples": resamples,
     }
+    found = [summarize(outcome, conditions) for outcome in outcomes]
     study = Study(
-        [row for outcome in outcomes for row in summarize(outcome, conditions)],
-        dissociate(outcomes, conditions),
+        [row for rows, _ in found for row in rows],
+        [row for _, rows in found for row in rows],
+        *dissociate(outcomes, conditions),
         _manifest(run, targets, options, flawed) | {"transferred": transferred},
-        [(c, b, tables[run.key(c, b)]) for c in conditions for b in chosen],
+        lambda: [(c.columns, b.name, tables[run.key(c, b)]) for c in conditions for b in chosen],
     )
     with store.alone("study", f"the summary in {output_dir}"):
         study.save(output_dir)

@@ -1,59 +1,241 @@
-"""`Study`: what an evaluation found, as a value that is shown and saved."""
+"""`Study`: what an evaluation found, in rows; how they are shown, written and read back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from lsns.evaluation.benchmark import Benchmark
-from lsns.evaluation.cells import with_condition
-from lsns.evaluation.conditions import Condition
-from lsns.evaluation.tables import describe_study, summary_lines
+from lsns.errors import LsnsError
+from lsns.evaluation.benchmark import DOMAINS, LANGUAGE, OTHER
+from lsns.evaluation.cells import parquet_module, with_condition
+from lsns.evaluation.conditions import CONTROLS, OUTLIERS, Part
+from lsns.evaluation.statistics import ENOUGH_CONTROLS
 from lsns.store import atomic, write_json
-from lsns.table import Table
+from lsns.table import Column, Table, Tabled
 from lsns.terminal import first_lines, one_line
+from lsns.typed import as_typed, read_object
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What the summary says of its rows in front of them: the model, and where a mask comes from.
-ABOUT = (
+# Of study.json; another one when what it says means something else.
+FORMAT = 1
+# In words, where the name of a kind of controls is no adjective.
+_WORDS = {OUTLIERS: "as many outliers"}
+# What CSV says of its rows in front of them: the model, and where a mask comes from.
+_ABOUT = (
     *("model", "revision", "dtype", "quantization", "pretrained", "model_seed", "prefix"),
     *("network", "pooling", "max_tokens"),
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Study:
+@dataclass(frozen=True)
+class SummaryRow:
+    """A condition on a benchmark.
+
+    Attributes:
+        benchmark: its name.
+        domain: `language` or `other`.
+        measure: `accuracy` or `perplexity`.
+        items: how many; of SyntaxGym, an item with all its predictions.
+        paradigms: how many.
+        condition: `intact`, `lesion` or `control`.
+        target: what the lesioned mask is called; of a control, the mask that it is a control of.
+            Empty for the intact model, as all that follows is up to the units.
+        part: `all` of what was selected, its `outliers` alone, or the `rest`.
+        series: equal for masks that differ in their number of units alone.
+        percentage: of all units, as it was asked for, that the target has.
+        control: the kind of control; empty if it is none.
+        seed: of a control that is drawn.
+        mode: what replaces the units, `zero` or `mean`.
+        mask: digest of what is lesioned.
+        whole: digest of all that was selected, of which the target is a part.
+        units: how many are lesioned.
+        outlier_units: how many of these are outliers; None: not known.
+        value: a share correct, or perplexity; mean over paradigms.
+        low: lower end of its 95% interval.
+        high: upper end.
+        difference: to the intact model; for perplexity, the log of the ratio. None for itself.
+        difference_low: lower end of its 95% interval.
+        difference_high: upper end.
+    """
+
+    benchmark: str
+    domain: str
+    measure: str
+    items: int
+    paradigms: int
+    condition: Literal["intact", "lesion", "control"]
+    target: str
+    part: Part
+    series: str
+    percentage: float | None
+    control: str
+    seed: int | None
+    mode: str
+    mask: str
+    whole: str
+    units: int
+    outlier_units: int | None
+    value: float
+    low: float
+    high: float
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+
+    @property
+    def effect(self) -> tuple[float, float, float]:
+        """The difference to the intact model, and the ends of its interval.
+
+        Raises:
+            LsnsError: it is the intact model itself.
+        """
+        found = self.difference, self.difference_low, self.difference_high
+        if found[0] is None or found[1] is None or found[2] is None:
+            raise LsnsError(f"{self.benchmark}: there is no difference of {self.condition}")
+        return found[0], found[1], found[2]
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """The controls of one kind that a lesion has on a benchmark.
+
+    Attributes:
+        benchmark: its name; empty for the gap between language and other benchmarks.
+        measure: `accuracy`, `perplexity`, or `gap`.
+        target: what the lesioned mask is called.
+        part: what of the selected units is lesioned.
+        mode: what replaces the units.
+        kind: of the controls.
+        n: how many.
+        distinct: how many different masks these are: of few units there are few.
+        outliers: how many of their units are outliers, on average; None: not known.
+        mean: of their values.
+        min: the lowest of these.
+        max: the highest.
+        p: (1 + controls at least as harmful as the lesion) / (1 + controls); None for the least
+            selective units, which are one mask and no draw.
+        note: what speaks against a claim: few controls, or repeated ones.
+    """
+
+    benchmark: str
+    measure: str
+    target: str
+    part: Part
+    mode: str
+    kind: str
+    n: int
+    distinct: int
+    outliers: float | None
+    mean: float
+    min: float
+    max: float
+    p: float | None
+    note: str
+
+
+@dataclass(frozen=True)
+class DissociationRow:
+    """A lesion's effect on language and on other benchmarks, in differences of accuracy.
+
+    Attributes:
+        target: what the lesioned mask is called.
+        part: what of the selected units is lesioned.
+        percentage: of all units, as it was asked for.
+        mode: what replaces the units.
+        mask: digest of what is lesioned.
+        units: how many these are.
+        language: mean over benchmarks of language of the difference to the intact model.
+        language_low: lower end of its 95% interval.
+        language_high: upper end.
+        other: the mean over other benchmarks.
+        other_low: lower end of its 95% interval.
+        other_high: upper end.
+        gap: language less other.
+        gap_low: lower end of its 95% interval.
+        gap_high: upper end.
+    """
+
+    target: str
+    part: Part
+    percentage: float | None
+    mode: str
+    mask: str
+    units: int
+    language: float
+    language_low: float
+    language_high: float
+    other: float
+    other_low: float
+    other_high: float
+    gap: float
+    gap_low: float
+    gap_high: float
+
+
+@dataclass(frozen=True)
+class _Model:
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What is used of study.json."""
+
+    summary: list[SummaryRow]
+    controls: list[ControlRow]
+    dissociation: list[DissociationRow]
+    dissociation_controls: list[ControlRow]
+    model: _Model | None = None
+    about: str | None = None
+    run: str | None = None
+
+
+_TABLES = ("summary", "controls", "dissociation", "dissociation_controls")
+
+
+@dataclass(frozen=True, repr=False)
+class Study(Tabled):
     """What an evaluation found.
 
     Attributes:
-        summary: a row for each benchmark and condition: value, difference, rank among controls.
+        summary: a row for each benchmark and condition.
+        controls: a row for each lesion on each benchmark and each kind of its controls.
         dissociation: a row for each lesion, if benchmarks are on both sides; else empty.
+        dissociation_controls: a row for each of these and each kind of its controls.
         manifest: the options, versions, conditions and cells.
     """
 
-    summary: list[dict[str, Any]]
-    dissociation: list[dict[str, Any]]
+    summary: Sequence[SummaryRow]
+    controls: Sequence[ControlRow]
+    dissociation: Sequence[DissociationRow]
+    dissociation_controls: Sequence[ControlRow]
     manifest: Mapping[str, Any]
-    _cells: Sequence[tuple[Condition, Benchmark, pa.Table]]
+    # Of each cell its condition's columns, the benchmark's name and the items.
+    _cells: Callable[[], Iterable[tuple[Mapping[str, Any], str, pa.Table]]] = field(
+        default=tuple, compare=False
+    )
 
     def items(self) -> pa.Table:
         """All items under all conditions, with the conditions' columns."""
         import pyarrow as pa
 
         tables = []
-        for condition, benchmark, table in self._cells:
-            full = with_condition(table, condition.columns)
-            name = pa.array([benchmark.name] * full.num_rows, pa.string())
+        for columns, benchmark, table in self._cells():
+            full = with_condition(table, columns)
+            name = pa.array([benchmark] * full.num_rows, pa.string())
             tables.append(full.set_column(0, "benchmark", name))
         return pa.concat_tables(tables)
 
+    def to_frame(self) -> Any:
+        """The summary as a data frame: of pandas, or of pyarrow where there is no pandas."""
+        return Table("summary", (), self.summary).to_frame()
+
     def to_csv(self, path: str | Path) -> Path:
         """Write the summary as CSV: a row for each benchmark and condition, controls too."""
-        path = Path(path)
         model = self.manifest["model"]
         about = {
             **{name: model[name] for name in ("revision", "dtype", "quantization", "pretrained")},
@@ -61,54 +243,223 @@ class Study:
             "model_seed": model["init_seed"],
             "prefix": self.manifest["prefix"]["token"],
         }
-        origins = {mask["label"]: _columns_of(mask) for mask in self.manifest["masks"]}
-        rows = [about | origins.get(row["target"], {}) | row for row in self.summary]
-        own = dict.fromkeys(name for row in self.summary for name in row)
-        with atomic(path) as temporary:
-            text = Table("", (), rows, names=(*ABOUT, *own)).csv()
-            temporary.write_text(text, encoding="utf-8", newline="")
-        return path
+        origins = {mask["label"]: _origin(mask) for mask in self.manifest["masks"]}
+        rows = [about | origins.get(row.target, {}) | asdict(row) for row in self.summary]
+        return _write_csv(path, rows, (*_ABOUT, *_names(SummaryRow)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `save` writes: lists, dictionaries and plain values."""
+        tables = {name: [asdict(row) for row in getattr(self, name)] for name in _TABLES}
+        return {**self.manifest, "format": FORMAT, **tables}
 
     def save(self, folder: str | Path) -> Path:
-        """Write `summary.csv`, then `study.json`, each in one step.
+        """Write `summary.csv` and `controls.csv`, then `study.json`, each in one step.
 
         Returns:
             The path of `study.json`.
         """
         place = Path(folder) / "study.json"
         self.to_csv(Path(folder) / "summary.csv")
-        tables = {"summary": self.summary, "dissociation": self.dissociation}
-        write_json(place, {**self.manifest, **tables})
+        _write_csv(Path(folder) / "controls.csv", self.controls, _names(ControlRow))
+        write_json(place, self.to_dict())
         return place
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Study:
+        """Read what `save`, or `lsns evaluate`, wrote.
+
+        Args:
+            folder: with `study.json`, and the items that it names.
+
+        Raises:
+            LsnsError: no finished study, a damaged one, or one of an earlier version.
+        """
+        place = Path(folder) / "study.json"
+        content = read_object(place, FORMAT)
+        if content is None:
+            raise LsnsError(
+                f"{folder} holds no finished study (study.json); run lsns evaluate -o {folder}"
+            )
+        found = as_typed(place, content, _Saved)
+        _check_effects(place, found.summary)
+        manifest = {k: v for k, v in content.items() if k not in (*_TABLES, "format")}
+        tables = (found.summary, found.controls, found.dissociation, found.dissociation_controls)
+        return cls(*tables, manifest, lambda: _read_cells(Path(folder), manifest))
+
+    def controls_of(self, row: SummaryRow | DissociationRow) -> list[ControlRow]:
+        """The controls of a lesion, a row for each kind.
+
+        Args:
+            row: the lesion on a benchmark, or its dissociation.
+        """
+        benchmark = row.benchmark if isinstance(row, SummaryRow) else ""
+        if isinstance(row, SummaryRow) and row.condition != "lesion":
+            return []
+        rows = self.controls if benchmark else self.dissociation_controls
+        key = (benchmark, row.target, row.mode)
+        return [one for one in rows if (one.benchmark, one.target, one.mode) == key]
+
+    def tables(self) -> list[Table]:
+        """A table for each benchmark, and that of the double dissociation if there is one."""
+        about = self.manifest["about"]
+        names = dict.fromkeys(row.benchmark for row in self.summary)
+        tables = [self._benchmark(about, name) for name in names]
+        return [*tables, self._dissociation(about)] if self.dissociation else tables
 
     def describe(self, columns: int | None = None) -> str:
         """The tables: each condition with its intervals and controls.
 
         Args:
-            columns: that they have to fit in; None: as wide as they are.
+            columns: of the terminal that they have to fit in; None: as wide as they are.
         """
-        return describe_study(
-            self.manifest["about"],
-            self.summary,
-            self.dissociation,
-            resamples=self.manifest["options"]["resamples"],
-            columns=columns,
-        )
+        return "\n\n".join([*(table.text(columns) for table in self.tables()), self._foot()])
 
     def __repr__(self) -> str:
         """Which model, and how much was measured, in one line."""
-        benchmarks = ", ".join(dict.fromkeys(row["benchmark"] for row in self.summary))
+        benchmarks = ", ".join(dict.fromkeys(row.benchmark for row in self.summary))
         name = self.manifest["model"]["name"]
         return one_line(f"Study({name}: {len(self.summary)} rows on {benchmarks})")
 
     def __str__(self) -> str:
         """What each lesion did to each benchmark, in at most ten lines."""
-        lines = [one_line(self.manifest["about"]), *summary_lines(self.summary)]
+        lines = [one_line(self.manifest["about"])]
+        for row in self.summary:
+            value = f"{row.value:.{_digits(row.measure)}f}"
+            if row.condition == "intact":
+                lines.append(one_line(f"{row.benchmark}: {row.measure} {value}, intact"))
+            elif row.condition == "lesion":
+                lines.append("  " + one_line(f"{value} ({row.difference:+.4f}) under {_name(row)}"))
         return first_lines(lines, "see describe()")
 
+    def _benchmark(self, about: str, name: str) -> Table:
+        rows = [row for row in self.summary if row.benchmark == name]
+        first = rows[0]
+        unit = "windows" if first.measure == "perplexity" else "items"
+        kind = "paradigm" if first.paradigms == 1 else "paradigms"
+        shown = [
+            one
+            for row in rows
+            if row.condition != "control"
+            for one in (row, *self.controls_of(row))
+        ]
+        return Table(
+            f"{name}: {first.measure}, {first.items} {unit} in {first.paradigms} {kind}",
+            _columns(_digits(first.measure), outliers=_knows_outliers(rows)),
+            shown,
+            lead=[about],
+        )
 
-def _columns_of(mask: Mapping[str, Any]) -> dict[str, Any]:
-    """What the summary says of where a mask comes from; nothing of what its manifest lacks."""
+    def _dissociation(self, about: str) -> Table:
+        sides = {
+            side: ", ".join(
+                dict.fromkeys(
+                    f"{row.benchmark} ({row.items} items)"
+                    for row in self.summary
+                    if row.domain == side and row.measure == "accuracy"
+                )
+            )
+            for side in DOMAINS
+        }
+        title = (
+            f"differences to intact, language ({sides[LANGUAGE]}) against others ({sides[OTHER]})"
+        )
+        known = {row.kind for row in self.dissociation_controls if row.p is not None}
+        columns = [Column("condition", _name)]
+        for side in (*DOMAINS, "gap"):
+            columns.append(Column(side, f"{{{side}:+.4f}}"))
+            columns.append(Column("95%", f"{{{side}_low:+.4f}} to {{{side}_high:+.4f}}"))
+        columns += [
+            Column(f"p of gap, {_WORDS.get(kind, kind)}", self._p_of_gap(kind))
+            for kind in CONTROLS
+            if kind in known
+        ]
+        return Table(title, columns, self.dissociation, lead=[about])
+
+    def _p_of_gap(self, kind: str) -> Callable[[DissociationRow], str]:
+        def show(row: DissociationRow) -> str:
+            found = [one for one in self.controls_of(row) if one.kind == kind]
+            return _p(found[0], f"n {found[0].n}") if found else "-"
+
+        return show
+
+    def _foot(self) -> str:
+        lines = [
+            f"value: mean over paradigms; 95%: bootstrap, {self.manifest['options']['resamples']} "
+            "resamples of paradigms and of items within; difference: to intact, on the same "
+            "resamples",
+            "mean, range: of the controls' values; p: (1 + controls at least as harmful) / "
+            "(1 + controls)",
+        ]
+        if _knows_outliers(self.summary):
+            lines.append(
+                "outliers: units of the mask whose mean |activation| is over --outlier-threshold "
+                "times the median of their layer; of controls, how many on average"
+            )
+        if any(row.measure == "perplexity" for row in self.summary):
+            lines.append("perplexity: the difference is the log of the ratio to intact")
+        if any(row.n < ENOUGH_CONTROLS and row.p is not None for row in self.controls):
+            lines.append(f"few controls: fewer than {ENOUGH_CONTROLS}, too few for a claim")
+        return "\n".join(lines)
+
+
+def _columns(digits: int, *, outliers: bool) -> list[Column]:
+    """Of a table in which a lesion's row is followed by those of its controls."""
+    form = f".{digits}f"
+    return [
+        Column("condition", _name),
+        *[Column("outliers", _outliers)] * outliers,
+        Column("value", f"{{value:{form}}}"),
+        Column("95%", f"{{low:{form}}} to {{high:{form}}}"),
+        Column("difference", "{difference:+.4f}"),
+        Column("95%", "{difference_low:+.4f} to {difference_high:+.4f}"),
+        Column("n"),
+        Column("mean", f"{{mean:{form}}}"),
+        Column("range", lambda row: _spread(row, form)),
+        Column("p", lambda row: _p(row) if isinstance(row, ControlRow) else ""),
+    ]
+
+
+def _name(row: SummaryRow | ControlRow | DissociationRow) -> str:
+    if isinstance(row, ControlRow):
+        return f"  {_WORDS.get(row.kind, f'{row.kind} controls')}"
+    if isinstance(row, SummaryRow) and row.condition == "intact":
+        return "intact"
+    return f"{row.target} {row.mode} ({row.units} units)"
+
+
+def _outliers(row: SummaryRow | ControlRow) -> str:
+    if isinstance(row, ControlRow):
+        return "" if row.outliers is None else f"{row.outliers:.1f}"
+    return "" if row.outlier_units is None else str(row.outlier_units)
+
+
+def _spread(row: SummaryRow | ControlRow, form: str) -> str:
+    if isinstance(row, SummaryRow) or row.n == 1:
+        return ""
+    return f"{row.min:{form}} to {row.max:{form}}"
+
+
+def _p(row: ControlRow, number: str = "") -> str:
+    if row.p is None:
+        return "-"
+    note = ", ".join(part for part in (number, row.note) if part)
+    return f"{row.p:.3f}" + (f" ({note})" if note else "")
+
+
+def _digits(measure: str) -> int:
+    return 2 if measure == "perplexity" else 4
+
+
+def _knows_outliers(rows: Sequence[SummaryRow]) -> bool:
+    return any(row.outlier_units is not None for row in rows)
+
+
+def _names(kind: type[SummaryRow] | type[ControlRow]) -> list[str]:
+    return [one.name for one in fields(kind)]
+
+
+def _origin(mask: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a mask comes from, in columns; nothing of what its manifest lacks."""
     stimuli, protocol = (mask.get(part) or {} for part in ("stimuli", "protocol"))
     tokens = protocol.get("max_tokens", "")
     return {
@@ -116,3 +467,35 @@ def _columns_of(mask: Mapping[str, Any]) -> dict[str, Any]:
         "pooling": protocol.get("pooling"),
         "max_tokens": "whole" if tokens is None else tokens,
     }
+
+
+def _write_csv(path: str | Path, rows: Sequence[Any], names: Sequence[str]) -> Path:
+    with atomic(Path(path)) as temporary:
+        text = Table("", (), rows, names=names).csv()
+        temporary.write_text(text, encoding="utf-8", newline="")
+    return Path(path)
+
+
+def _check_effects(place: Path, rows: Sequence[SummaryRow]) -> None:
+    """What a type cannot say: effects have an intact row that they are differences to."""
+    whole = {row.benchmark for row in rows if row.condition == "intact"}
+    for number, row in enumerate(rows):
+        if row.condition == "intact":
+            continue
+        for name in ("percentage", "difference", "difference_low", "difference_high"):
+            if getattr(row, name) is None:
+                raise LsnsError(f"{place} is damaged: 'summary', row {number}: {name} is None")
+        if row.benchmark not in whole:
+            raise LsnsError(f"{place} is damaged: {row.benchmark!r} has no intact row"[:200])
+
+
+def _read_cells(
+    folder: Path, manifest: Mapping[str, Any]
+) -> Iterable[tuple[Mapping[str, Any], str, pa.Table]]:
+    for cell in manifest["cells"]:
+        path = folder / "items" / Path(cell["file"]).name
+        try:
+            table = parquet_module().read_table(path)
+        except (OSError, ValueError) as error:
+            raise LsnsError(f"{path} could not be read ({type(error).__name__})") from None
+        yield cell, cell["benchmark"], table

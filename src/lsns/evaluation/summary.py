@@ -11,19 +11,19 @@ from jaxtyping import Float, Int
 
 from lsns.errors import LsnsError
 from lsns.evaluation.benchmark import DOMAINS, LANGUAGE, OTHER, Benchmark
-from lsns.evaluation.conditions import LEAST, Condition
+from lsns.evaluation.conditions import CONTROLS, LEAST, Condition
 from lsns.evaluation.statistics import (
     bootstrap_means,
     empirical_p,
     interval,
     mean_over_paradigms,
 )
+from lsns.evaluation.study import ControlRow, DissociationRow, SummaryRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Array = np.ndarray[Any, Any]
-FEW = "few controls"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,104 +94,138 @@ def measure_outcome(benchmark: Benchmark, tables: Sequence[pa.Table], *, resampl
     )
 
 
-def summarize(outcome: Outcome, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
-    """A row for each condition; of a lesion, where it falls among its controls."""
-    shown = np.exp if outcome.benchmark.measure == "perplexity" else np.asarray
+def summarize(
+    outcome: Outcome, conditions: Sequence[Condition]
+) -> tuple[list[SummaryRow], list[ControlRow]]:
+    """A row for each condition, and one for each lesion and kind of its controls.
+
+    Args:
+        outcome: of one benchmark.
+        conditions: the intact model, lesions and controls, in the outcome's order.
+    """
+    benchmark = outcome.benchmark
+    shown = np.exp if benchmark.measure == "perplexity" else np.asarray
     value, (low, high) = shown(outcome.point), map(shown, interval(outcome.samples))
     difference, ends = outcome.differences, interval(outcome.difference_samples)
-    rows = []
+    rows: list[SummaryRow] = []
+    controls: list[ControlRow] = []
     for place, condition in enumerate(conditions):
-        row = {
-            "benchmark": outcome.benchmark.name,
-            "domain": outcome.benchmark.domain,
-            "measure": outcome.benchmark.measure,
-            "items": outcome.items,
-            "paradigms": outcome.paradigms,
-            **condition.columns,
-            "outlier_units": condition.outlier_units,
-            "value": float(value[place]),
-            "low": float(low[place]),
-            "high": float(high[place]),
-        }
+        effect: dict[str, Any] = {}
         if condition.kind != "intact":
-            row["difference"] = float(difference[place])
-            row["difference_low"] = float(ends[0][place])
-            row["difference_high"] = float(ends[1][place])
-        if condition.kind == "lesion":
-            row |= _among_controls(conditions, place, value, outcome.harm_sign * difference)
-        rows.append(row)
-    return rows
+            effect = {
+                "difference": float(difference[place]),
+                "difference_low": float(ends[0][place]),
+                "difference_high": float(ends[1][place]),
+            }
+        rows.append(
+            SummaryRow(
+                benchmark=benchmark.name,
+                domain=benchmark.domain,
+                measure=benchmark.measure,
+                items=outcome.items,
+                paradigms=outcome.paradigms,
+                **condition.columns,
+                value=float(value[place]),
+                low=float(low[place]),
+                high=float(high[place]),
+                **effect,
+            )
+        )
+        harm = outcome.harm_sign * difference
+        controls += _control_rows(
+            conditions, place, value, harm, benchmark=benchmark.name, measure=benchmark.measure
+        )
+    return rows, controls
 
 
 def dissociate(
     outcomes: Sequence[Outcome], conditions: Sequence[Condition]
-) -> list[dict[str, Any]]:
+) -> tuple[list[DissociationRow], list[ControlRow]]:
     """For each lesion: its effect on language, on others, and the gap between; accuracy only.
 
     Each side is the mean of its benchmarks' differences to intact. The gap's p is among the gaps
     of the controls: a lesion that harms everything alike has none.
 
+    Args:
+        outcomes: one for each benchmark.
+        conditions: the intact model, lesions and controls, in the outcomes' order.
+
     Returns:
-        Nothing unless there are benchmarks on both sides.
+        A row for each lesion, and one for each lesion and kind of its controls; none unless there
+        are benchmarks on both sides.
     """
     sides = {
         side: [o for o in outcomes if o.benchmark.domain == side and o.harm_sign < 0]
         for side in DOMAINS
     }
     if not all(sides.values()):
-        return []
+        return [], []
     point = {side: np.mean([o.differences for o in sides[side]], axis=0) for side in DOMAINS}
     drawn = {side: np.mean([o.difference_samples for o in sides[side]], axis=0) for side in DOMAINS}
     point["gap"], drawn["gap"] = point[LANGUAGE] - point[OTHER], drawn[LANGUAGE] - drawn[OTHER]
     ends = {side: interval(samples) for side, samples in drawn.items()}
-    rows = []
+    rows: list[DissociationRow] = []
+    controls: list[ControlRow] = []
     for place, condition in enumerate(conditions):
         if condition.kind != "lesion":
             continue
-        row = dict(condition.columns)
-        for side in (*DOMAINS, "gap"):
-            row[side] = float(point[side][place])
-            row[f"{side}_low"], row[f"{side}_high"] = (float(end[place]) for end in ends[side])
-        rows.append(row | _among_controls(conditions, place, point["gap"], -point["gap"]))
+        values: dict[str, Any] = {side: float(values[place]) for side, values in point.items()}
+        values |= {f"{side}_low": float(low[place]) for side, (low, _) in ends.items()}
+        values |= {f"{side}_high": float(high[place]) for side, (_, high) in ends.items()}
+        about = condition.columns
+        named = ("target", "part", "percentage", "mode", "mask", "units")
+        rows.append(DissociationRow(**{name: about[name] for name in named}, **values))
+        gap = point["gap"]
+        controls += _control_rows(conditions, place, gap, -gap, benchmark="", measure="gap")
+    return rows, controls
+
+
+def _control_rows(
+    conditions: Sequence[Condition],
+    place: int,
+    value: Array,
+    harm: Array,
+    *,
+    benchmark: str,
+    measure: str,
+) -> list[ControlRow]:
+    """A row for each kind of a lesion's controls; none for what is no lesion."""
+    lesion = conditions[place]
+    if lesion.kind != "lesion":
+        return []
+    rows: list[ControlRow] = []
+    for kind in CONTROLS:
+        places = [p for p, one in enumerate(conditions) if one.is_control_of(lesion, kind)]
+        if not places:
+            continue
+        n, outliers = len(places), [conditions[p].outlier_units for p in places]
+        distinct = len({mask.digest for p in places if (mask := conditions[p].mask) is not None})
+        # The least selective units are one mask, not a draw from a distribution.
+        rank = None if kind == LEAST else empirical_p(float(harm[place]), harm[places].tolist())
+        rows.append(
+            ControlRow(
+                benchmark=benchmark,
+                measure=measure,
+                target=lesion.label,
+                part=lesion.part,
+                mode=lesion.mode,
+                kind=kind,
+                n=n,
+                distinct=distinct,
+                outliers=None if None in outliers else float(np.mean(np.array(outliers))),
+                mean=float(np.mean(value[places])),
+                min=float(np.min(value[places])),
+                max=float(np.max(value[places])),
+                p=rank and rank.p,
+                note=_note(rank.few, n, distinct) if rank else "",
+            )
+        )
     return rows
 
 
-def controls_of(conditions: Sequence[Condition], place: int) -> dict[str, list[int]]:
-    """The places of a lesion's controls, by their kind."""
-    lesion = conditions[place]
-    found: dict[str, list[int]] = {}
-    for other, condition in enumerate(conditions):
-        same = (condition.label, condition.mode) == (lesion.label, lesion.mode)
-        if condition.kind == "control" and same:
-            found.setdefault(condition.control, []).append(other)
-    return found
-
-
-def _among_controls(
-    conditions: Sequence[Condition], place: int, value: Array, harm: Array
-) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for kind, places in controls_of(conditions, place).items():
-        digests = {mask.digest for p in places if (mask := conditions[p].mask) is not None}
-        row[f"{kind}_n"], row[f"{kind}_distinct"] = len(places), len(digests)
-        outliers = [conditions[p].outlier_units for p in places]
-        if None not in outliers:
-            row[f"{kind}_outliers"] = float(np.mean(np.array(outliers)))
-        row[f"{kind}_mean"] = float(np.mean(value[places]))
-        row[f"{kind}_min"] = float(np.min(value[places]))
-        row[f"{kind}_max"] = float(np.max(value[places]))
-        # The least selective units are one mask, not a draw from a distribution.
-        if kind != LEAST:
-            rank = empirical_p(float(harm[place]), harm[places].tolist())
-            few = rank.few or len(digests) < rank.n
-            row[f"{kind}_p"] = rank.p
-            row[f"{kind}_note"] = _note(rank.few, rank.n, len(digests)) if few else ""
-    return row
-
-
 def _note(few: bool, n: int, distinct: int) -> str:
-    repeated = f"only {distinct} distinct" if distinct < n else ""
-    return ", ".join(part for part in (FEW if few else "", repeated) if part)
+    notes = ["few controls"] * few + [f"only {distinct} distinct"] * (distinct < n)
+    return ", ".join(notes)
 
 
 def _names(table: pa.Table) -> list[tuple[str, str, int | None]]:

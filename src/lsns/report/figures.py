@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lsns.errors import LsnsError
+from lsns.evaluation.study import SummaryRow
 from lsns.report.figures_audit import plot_profile, plot_protocols, plot_reliability
 from lsns.report.figures_study import (
     DOSE_MM,
@@ -255,8 +256,8 @@ def _protocols(results: Results) -> Figure:
 
 
 def _panels(
-    plot: Callable[[Sequence[Row], Axes], Axes],
-    parts: Iterable[Sequence[Row]],
+    plot: Callable[[Sequence[Any], Axes], Axes],
+    parts: Iterable[Sequence[Any]],
     heights: list[float],
 ) -> Figure:
     """One panel below the other, each as high as it needs."""
@@ -274,8 +275,8 @@ def _units(results: Results) -> ScoredUnits:
     return results.localization
 
 
-def _summary(results: Results) -> Sequence[Row]:
-    if not any(row["condition"] == "lesion" for row in results.summary):
+def _summary(results: Results) -> Sequence[SummaryRow]:
+    if not any(row.condition == "lesion" for row in results.summary):
         raise LsnsError(f"{results.folder} has no study of a lesion; lsns evaluate makes one")
     return results.summary
 

@@ -7,37 +7,33 @@ new figure, and returns the axes.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lsns.errors import LsnsError
+from lsns.evaluation.conditions import ALL
+from lsns.evaluation.study import SummaryRow
 from lsns.report.figures_style import (
     BLACK,
     CONTROL_LOOKS,
     GREY,
     LESION,
     TITLE_WIDTH,
-    bounds,
     canvas,
     control_look,
     legend_above,
     log_ticks,
+    reach,
     wrapped,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Row = Mapping[str, Any]
-DIFFERENCE = ("difference", "difference_low", "difference_high")
-# language@1, language@0.5:nmd, language@172 units, language@1 outliers
-_TARGET = re.compile(r"(?P<network>.+)@(?P<amount>[^:# ]+(?: units)?)(?P<rest>.*)")
-# Of a mask that was split: its outlier units, and the others.
-PARTS = ("outliers", "rest")
+Row = SummaryRow
 # In lanes: between one lesion's lanes and the next's.
 GAP = 0.6
 LANE_MM = 4.0
@@ -62,12 +58,12 @@ class Lesion:
 
 def benchmarks_of(rows: Iterable[Row]) -> list[str]:
     """The benchmarks' names, in their order."""
-    return list(dict.fromkeys(row["benchmark"] for row in rows))
+    return list(dict.fromkeys(row.benchmark for row in rows))
 
 
 def rows_of(rows: Iterable[Row], benchmark: str) -> list[Row]:
     """The rows of one benchmark."""
-    return [row for row in rows if row["benchmark"] == benchmark]
+    return [row for row in rows if row.benchmark == benchmark]
 
 
 def effect_rows(rows: Sequence[Row], digest: str | None = None) -> list[Row]:
@@ -77,11 +73,8 @@ def effect_rows(rows: Sequence[Row], digest: str | None = None) -> list[Row]:
         rows: a study's summary.
         digest: of the mask; all rows if it is None or was not lesioned.
     """
-    lesioned = {row["mask"]: row["target"] for row in rows if row["condition"] == "lesion"}
-    label = lesioned.get(digest)
-    if label is None:
-        return list(rows)
-    return [row for row in rows if row["target"] in (label, *(f"{label} {p}" for p in PARTS))]
+    own = [row for row in rows if row.whole == digest]
+    return own if any(row.part == ALL for row in own) else list(rows)
 
 
 def dose_rows(rows: Sequence[Row]) -> list[Row]:
@@ -89,27 +82,27 @@ def dose_rows(rows: Sequence[Row]) -> list[Row]:
 
     Nothing if there are not two percentages.
     """
-    series: dict[tuple[str, ...], set[float]] = {}
+    series: dict[tuple[str, str], set[float | None]] = {}
     for row in rows:
-        if row["condition"] == "lesion":
-            series.setdefault(_series(row), set()).add(row["percentage"])
-    longest = max(series, key=lambda name: len(series[name]), default=("",))
+        if row.condition == "lesion":
+            series.setdefault((row.series, row.mode), set()).add(row.percentage)
+    longest = max(series, key=lambda name: len(series[name]), default=("", ""))
     if len(series.get(longest, ())) < 2:
         return []
-    return [row for row in rows if row["condition"] != "intact" and _series(row) == longest]
+    return [row for row in rows if row.condition != "intact" and (row.series, row.mode) == longest]
 
 
 def lesions_of(rows: Sequence[Row]) -> list[Lesion]:
     """Every lesion with its controls."""
     found: list[Lesion] = []
     for row in rows:
-        if row["condition"] != "lesion":
+        if row.condition != "lesion":
             continue
         controls: dict[str, list[Row]] = {kind: [] for kind in CONTROL_LOOKS}
         for other in rows:
-            same = (other["target"], other["mode"]) == (row["target"], row["mode"])
-            if other["condition"] == "control" and same:
-                controls.setdefault(other["control"], []).append(other)
+            same = (other.target, other.mode) == (row.target, row.mode)
+            if other.condition == "control" and same:
+                controls.setdefault(other.control, []).append(other)
         found.append(Lesion(row, {kind: drawn for kind, drawn in controls.items() if drawn}))
     return found
 
@@ -135,7 +128,7 @@ def plot_effects(rows: Sequence[Row], ax: Axes | None = None) -> Axes:
         top = 0.0
         for item in found:
             heads.append(top)
-            names |= _draw_lanes(ax, item, top, scale, modes=len({r.row["mode"] for r in found}))
+            names |= _draw_lanes(ax, item, top, scale, modes=len({r.row.mode for r in found}))
             top += item.lanes + GAP
         ax.set_yticks(list(names), list(names.values()))
         for place, label_of_lane in zip(names, ax.get_yticklabels(), strict=True):
@@ -159,17 +152,17 @@ def plot_dose(rows: Sequence[Row], ax: Axes | None = None) -> Axes:
     Raises:
         LsnsError: less than two percentages, or more than one benchmark.
     """
-    found = sorted(lesions_of(rows), key=lambda item: item.row["percentage"])
+    found = sorted(lesions_of(rows), key=lambda item: item.row.percentage or 0.0)
     scale, label = scale_of(rows)
-    percentages = [item.row["percentage"] for item in found]
+    percentages = [(item.row.percentage or 0.0) for item in found]
     if len(set(percentages)) < 2:
         raise LsnsError("a dose-response needs two percentages or more, as in --percentage 0.5,1,2")
     with canvas(ax, height=DOSE_MM) as ax:
         ax.axhline(0, color=GREY, lw=0.8, zorder=0)
         for kind in dict.fromkeys(kind for item in found for kind in item.controls):
             _draw_band(ax, kind, found, scale)
-        values = [scale * item.row["difference"] for item in found]
-        ends = abs(scale) * bounds((item.row for item in found), *DIFFERENCE)
+        values = [scale * item.row.effect[0] for item in found]
+        ends = abs(scale) * reach(item.row.effect for item in found)
         ax.errorbar(
             percentages, values, yerr=ends, color=LESION.colour, marker=LESION.marker,
             capsize=2, zorder=4, label=f"{LESION.words}, 95%",
@@ -185,14 +178,14 @@ def _draw_lanes(
     ax: Axes, item: Lesion, top: float, scale: float, *, modes: int
 ) -> dict[float, str]:
     """The lanes of a lesion from `top` down; their names by their place."""
-    row, ends = item.row, abs(scale) * bounds([item.row], *DIFFERENCE)
+    row, ends = item.row, abs(scale) * reach([item.row.effect])
     ax.errorbar(
-        scale * row["difference"], top, xerr=ends, color=LESION.colour, marker=LESION.marker,
+        scale * row.effect[0], top, xerr=ends, color=LESION.colour, marker=LESION.marker,
         capsize=2, ls="none", zorder=4,
     )  # fmt: skip
-    names = {top: row["target"] + (f", {row['mode']}" if modes > 1 else "")}
+    names = {top: row.target + (f", {row.mode}" if modes > 1 else "")}
     for lane, (kind, controls) in enumerate(item.controls.items(), start=1):
-        _draw_dots(ax, kind, [scale * control["difference"] for control in controls], top + lane)
+        _draw_dots(ax, kind, [scale * control.effect[0] for control in controls], top + lane)
         names[top + lane] = control_look(kind).words
     return names
 
@@ -211,8 +204,8 @@ def _draw_dots(ax: Axes, kind: str, values: Sequence[float], lane: float) -> Non
 def _draw_band(ax: Axes, kind: str, found: Sequence[Lesion], scale: float) -> None:
     look = control_look(kind)
     drawn = [item for item in found if kind in item.controls]
-    x = [item.row["percentage"] for item in drawn]
-    values = [[scale * c["difference"] for c in item.controls[kind]] for item in drawn]
+    x = [(item.row.percentage or 0.0) for item in drawn]
+    values = [[scale * c.effect[0] for c in item.controls[kind]] for item in drawn]
     means = [float(np.mean(v)) for v in values]
     if any(len(v) > 1 for v in values):
         low, high = [min(v) for v in values], [max(v) for v in values]
@@ -225,10 +218,10 @@ def scale_of(rows: Sequence[Row]) -> tuple[float, str]:
 
     A difference of perplexities is stored as the log of their ratio: nats per token.
     """
-    measures = {(row["benchmark"], row["measure"]) for row in rows}
+    measures = {(row.benchmark, row.measure) for row in rows}
     if len(measures) != 1:
         raise LsnsError(f"rows of one benchmark were expected; got {len(measures)}")
-    if not any(row["condition"] == "lesion" for row in rows):
+    if not any(row.condition == "lesion" for row in rows):
         raise LsnsError("there is no lesion in these rows")
     if next(iter(measures))[1] == "perplexity":
         return 1 / math.log(2), "Change in surprisal (bits per token)"
@@ -238,12 +231,6 @@ def scale_of(rows: Sequence[Row]) -> tuple[float, str]:
 def title_of(rows: Sequence[Row]) -> str:
     """The benchmark's name and how many items it has."""
     first = rows[0]
-    unit = "windows" if first["measure"] == "perplexity" else "items"
-    number = f", {first['items']} {unit}" if "items" in first else ""
-    return wrapped(first["benchmark"] + number, TITLE_WIDTH)
-
-
-def _series(row: Row) -> tuple[str, ...]:
-    found = _TARGET.fullmatch(row["target"])
-    name = (found["network"], found["rest"]) if found else (row["target"], "")
-    return (*name, row["mode"])
+    unit = "windows" if first.measure == "perplexity" else "items"
+    number = f", {first.items} {unit}"
+    return wrapped(first.benchmark + number, TITLE_WIDTH)

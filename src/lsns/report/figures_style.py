@@ -213,7 +213,12 @@ def bounds(rows: Iterable[Mapping[str, Any]], name: str, low: str, high: str) ->
     Returns:
         Shape (2, n_rows).
     """
-    ends = [(row[name] - row[low], row[high] - row[name]) for row in rows]
+    return reach((row[name], row[low], row[high]) for row in rows)
+
+
+def reach(effects: Iterable[tuple[float, float, float]]) -> Array:
+    """The same of values with the ends of their intervals."""
+    ends = [(value - low, high - value) for value, low, high in effects]
     # An interval of percentiles need not hold the mean.
     return np.maximum(np.array(ends, dtype=float).reshape(-1, 2).T, 0.0)
 

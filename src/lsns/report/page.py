@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-# Of study.json, what is data and not manifest.
-_STUDY_DATA = ("summary", "dissociation")
 # Characters of a text above which it stands in an area of its own that scrolls.
 LONG = 1200
 # Letters that are written from right to left, and the spaces between words of them.
@@ -236,8 +234,8 @@ def _confound_table(rows: Sequence[Row]) -> Table:
 
 def _lesion_tables(results: Results) -> list[Table]:
     tables = [dissociation_table(results)]
-    if any(row["condition"] == "lesion" for row in results.summary):
-        tables.append(lesion_table("All lesions of the study", results.summary))
+    if any(row.condition == "lesion" for row in results.summary):
+        tables.append(lesion_table("All lesions of the study", results.summary, results.study))
     return [table for table in tables if table is not None]
 
 
@@ -248,7 +246,7 @@ def _plain(value: Any) -> Number | str:
 
 def _manifests(results: Results) -> list[tuple[str, str]]:
     """Each manifest that is there, whole, as readable JSON."""
-    study = {k: v for k, v in (results.study or {}).items() if k not in _STUDY_DATA}
+    study = {} if results.study is None else results.study.manifest
     named = {"Localization": results.manifest, "Study": study}
     named["Audit options"] = ((results.audit or {}).get("manifest") or {}).get("audit") or {}
     return [(name, json_for_people(content)) for name, content in named.items() if content]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lsns.errors import LsnsError
+from lsns.evaluation.study import Study, SummaryRow
 from lsns.report.figures_study import (
-    DIFFERENCE,
     GAP,
     PLACES,
     SPREAD,
@@ -21,7 +21,7 @@ from lsns.report.figures_study import (
     rows_of,
     scale_of,
 )
-from lsns.report.figures_style import CONTROL_LOOKS, LESION, bounds, control_look, spaced
+from lsns.report.figures_style import CONTROL_LOOKS, LESION, control_look, reach, spaced
 from lsns.report.page_spec import (
     DASHES,
     INK,
@@ -50,8 +50,9 @@ from lsns.report.page_tables import (
     probability,
     span,
 )
-from lsns.report.results import Results, Row
+from lsns.report.results import Results
 
+Row = SummaryRow
 # Pixels of a lane, of the axes of a dose-response, and of what is above and below a panel.
 LANE, DOSE, HEAD, FOOT, END = 24, 250, 34, 84, 64
 # A further line of a panel's title; characters of a line, which a phone has room for.
@@ -101,7 +102,7 @@ def draw_effects(results: Results) -> PageFigure:
         "of its row.",
         f"Dots and intervals for {len(lesions)} lesions and their controls. {words}.",
         effects_spec(rows),
-        lesion_table("Effects of lesions", rows),
+        lesion_table("Effects of lesions", rows, results.study),
     )
 
 
@@ -110,13 +111,13 @@ def dose_spec(rows: Sequence[Row]) -> Spec:
     panels = _Panels()
     for name in benchmarks_of(rows):
         part = rows_of(rows, name)
-        found = sorted(lesions_of(part), key=lambda item: item.row["percentage"])
+        found = sorted(lesions_of(part), key=lambda item: item.row.percentage or 0.0)
         if not found:
             continue
         scale, label = scale_of(part)
         kinds = dict.fromkeys(kind for item in found for kind in item.controls)
         traces = [trace for kind in kinds for trace in _band(kind, found, scale)]
-        percentages = [item.row["percentage"] for item in found]
+        percentages = [(item.row.percentage or 0.0) for item in found]
         ticks = spaced(percentages)
         below = axis(
             "Units lesioned (% of all)",
@@ -150,17 +151,17 @@ def draw_dose(results: Results) -> PageFigure:
         "of all controls.",
         f"Lines of the change by percentage of units lesioned. {words}.",
         dose_spec(rows),
-        lesion_table("Dose and response", rows),
+        lesion_table("Dose and response", rows, results.study),
     )
 
 
-def lesion_table(name: str, rows: Sequence[Row]) -> Table:
+def lesion_table(name: str, rows: Sequence[Row], study: Study | None) -> Table:
     """Each lesion on each benchmark, and each kind of its controls."""
     found = [
         row
         for benchmark in benchmarks_of(rows)
         for item in lesions_of(rows_of(rows, benchmark))
-        for row in _lesion_cells(item, scale_of(rows_of(rows, benchmark)))
+        for row in _lesion_cells(item, scale_of(rows_of(rows, benchmark)), study)
     ]
     heads = ("Benchmark", "Lesion", "Condition", "Units", "Outliers", "Value", "Change", "Unit",
              "95%, or range of controls", "Controls", "p of lesion")  # fmt: skip
@@ -169,25 +170,25 @@ def lesion_table(name: str, rows: Sequence[Row]) -> Table:
 
 def dissociation_table(results: Results) -> Table | None:
     """The effect on language, on other benchmarks, and the gap; None if the study has none."""
-    rows: Sequence[Row] = (results.study or {}).get("dissociation") or []
-    if not rows:
+    study = results.study
+    if study is None or not study.dissociation:
         return None
     found: list[list[Cell]] = []
-    for row in rows:
+    for row in study.dissociation:
         sides: list[Cell] = []
         for side in ("language", "other", "gap"):
-            values = [row.get(f"{side}{end}") for end in ("", "_low", "_high")]
-            middle, low, high = (None if v is None else 100 * v for v in values)
+            middle, low, high = (100 * getattr(row, side + end) for end in ("", "_low", "_high"))
             sides += [number(middle, "+.1f"), interval(low, high, "+.1f")]
-        kind = _closest(row)
-        p_value = probability(row.get(f"{kind}_p"))
+        # The kind of control that the lesion is least different from.
+        kinds = [one for one in study.controls_of(row) if one.p is not None]
+        closest = max(kinds, key=lambda one: one.p or 0.0, default=None)
         found.append(
             [
-                shorten_middle(row["target"], LONGEST_CELL),
-                row["mode"],
+                shorten_middle(row.target, LONGEST_CELL),
+                row.mode,
                 *sides,
-                _kind_words(kind),
-                p_value,
+                NOTHING if closest is None else _kind_words(closest.kind),
+                probability(closest and closest.p),
             ]
         )
     heads = ("Lesion", "Mode", "Language (points)", "95% language", "Other (points)", "95% other",
@@ -202,20 +203,20 @@ def own_lesion(results: Results) -> list[Lesion]:
     lesion. Empty if the study has none by this mask.
     """
     digest = _digest(results)
-    rows = [row for row in results.summary if row.get("domain", "language") == "language"]
+    rows = [row for row in results.summary if row.domain == "language"]
     for name in benchmarks_of(rows):
         lesions = lesions_of(rows_of(rows, name))
-        own = [item for item in lesions if digest in (None, item.row["mask"])]
+        own = [item for item in lesions if digest in (None, item.row.mask)]
         if own:
-            rest = (f"{own[0].row['target']} rest", own[0].row["mode"])
-            found = [item for item in lesions if (item.row["target"], item.row["mode"]) == rest]
+            rest = (f"{own[0].row.target} rest", own[0].row.mode)
+            found = [item for item in lesions if (item.row.target, item.row.mode) == rest]
             return own[:1] + found
     return []
 
 
 def unit_of(row: Row) -> str:
     """What changes are in, scaled by `scale_of`."""
-    return "bits per token" if row["measure"] == "perplexity" else "points"
+    return "bits per token" if row.measure == "perplexity" else "points"
 
 
 class _Panels:
@@ -287,14 +288,14 @@ def _heading(title: str, y: float) -> Spec:
 
 def _effect_lanes(found: Sequence[Lesion], scale: float) -> tuple[list[Spec], dict[float, str]]:
     """The traces of a benchmark's lesions, and the names of the lanes by their place."""
-    modes = len({item.row["mode"] for item in found})
+    modes = len({item.row.mode for item in found})
     traces: list[Spec] = []
     names: dict[float, str] = {}
     top = 0.0
     for item in found:
         row = item.row
-        mode = f", {row['mode']}" if modes > 1 else ""
-        name = shorten_middle(row["target"] + mode, LONGEST_TARGET)
+        mode = f", {row.mode}" if modes > 1 else ""
+        name = shorten_middle(row.target + mode, LONGEST_TARGET)
         names[top] = f"<b>{axis_name(name, lines=2)}</b>"
         for lane, (kind, controls) in enumerate(item.controls.items(), start=1):
             names[top + lane] = axis_name(control_look(kind).words)
@@ -307,7 +308,7 @@ def _effect_lanes(found: Sequence[Lesion], scale: float) -> tuple[list[Spec], di
 def _diamond(row: Row, place: float, scale: float) -> Spec:
     return {
         **{"type": "scatter", "mode": "markers", "legendgroup": "lesion"},
-        **{"name": "lesion, 95%", "x": [scale * row["difference"]], "y": [place]},
+        **{"name": "lesion, 95%", "x": [scale * row.effect[0]], "y": [place]},
         "error_x": _errors([row], scale),
         "marker": marker_of(LESION, 10),
         **{"hoverinfo": "text", "hovertext": [_row_words(row, scale)]},
@@ -316,7 +317,7 @@ def _diamond(row: Row, place: float, scale: float) -> Spec:
 
 def _dots(kind: str, controls: Sequence[Row], lane: float, scale: float) -> list[Spec]:
     """Every control of a kind, spread over its lane in a fixed pattern, and their mean."""
-    look, values = control_look(kind), [scale * row["difference"] for row in controls]
+    look, values = control_look(kind), [scale * row.effect[0] for row in controls]
     shifts = [SPREAD * ((place % PLACES) / (PLACES - 1) - 0.5) for place in range(len(values))]
     heights = [lane + shift for shift in shifts] if len(values) > 1 else [lane]
     name = hover_text(look.words)
@@ -348,8 +349,8 @@ def _band(kind: str, found: Sequence[Lesion], scale: float) -> list[Spec]:
         list(CONTROL_LOOKS).index(kind) if kind in CONTROL_LOOKS else 0,
     )
     drawn = [item for item in found if kind in item.controls]
-    x = [item.row["percentage"] for item in drawn]
-    values = [[scale * c["difference"] for c in item.controls[kind]] for item in drawn]
+    x = [(item.row.percentage or 0.0) for item in drawn]
+    values = [[scale * c.effect[0] for c in item.controls[kind]] for item in drawn]
     name, group = hover_text(look.words), f"of {hover_text(look.words)}"
     traces: list[Spec] = []
     if any(len(v) > 1 for v in values):
@@ -368,8 +369,8 @@ def _band(kind: str, found: Sequence[Lesion], scale: float) -> list[Spec]:
             **{"x": x, "y": [float(np.mean(v)) for v in values], "line": line},
             **{"marker": marker_of(look), "hoverinfo": "text"},
             "hovertext": [
-                f"{name}, {item.row['percentage']:g}%<br>mean of {len(v)}: {np.mean(v):+.3g}<br>"
-                f"from {min(v):+.3g} to {max(v):+.3g}"
+                f"{name}, {(item.row.percentage or 0.0):g}%<br>"
+                f"mean of {len(v)}: {np.mean(v):+.3g}<br>from {min(v):+.3g} to {max(v):+.3g}"
                 for item, v in zip(drawn, values, strict=True)
             ],
         }
@@ -381,8 +382,8 @@ def _dose_line(found: Sequence[Lesion], scale: float) -> Spec:
     rows = [item.row for item in found]
     return {
         **{"type": "scatter", "mode": "lines+markers", "name": "lesion, 95%"},
-        **{"legendgroup": "lesion", "x": [row["percentage"] for row in rows]},
-        "y": [scale * row["difference"] for row in rows],
+        **{"legendgroup": "lesion", "x": [(row.percentage or 0.0) for row in rows]},
+        "y": [scale * row.effect[0] for row in rows],
         "error_y": _errors(rows, scale),
         "line": {"color": LESION.colour, "width": 2},
         "marker": marker_of(LESION, 9),
@@ -391,59 +392,60 @@ def _dose_line(found: Sequence[Lesion], scale: float) -> Spec:
 
 
 def _errors(rows: Sequence[Row], scale: float) -> Spec:
-    below, above = (abs(scale) * bounds(rows, *DIFFERENCE)).tolist()
+    below, above = (abs(scale) * reach(row.effect for row in rows)).tolist()
     ends: dict[str, Any] = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
     return {**ends, "thickness": 1.5, "width": 4}
 
 
 def _row_words(row: Row, scale: float) -> str:
     """Kind, seed, units, value and change of a condition, for its hover label."""
-    seed = "" if row.get("seed") is None else f", seed {row['seed']}"
-    kind = "lesion" if row["condition"] == "lesion" else f"{control_look(row['control']).words}"
+    seed = "" if row.seed is None else f", seed {row.seed}"
+    kind = "lesion" if row.condition == "lesion" else f"{control_look(row.control).words}"
     change = _changes(row, scale)
     return (
-        f"{hover_text(row['target'])}<br>{hover_text(kind)}{seed}<br>{row['units']} units"
-        f"{_outlier_words(row)}<br>{row['measure']} {number(row['value'], _form(row)).text} "
-        f"({span(row['low'], row['high'], _form(row))})<br>change {change[0].text} {unit_of(row)} "
+        f"{hover_text(row.target)}<br>{hover_text(kind)}{seed}<br>{row.units} units"
+        f"{_outlier_words(row)}<br>{row.measure} {number(row.value, _form(row)).text} "
+        f"({span(row.low, row.high, _form(row))})<br>change {change[0].text} {unit_of(row)} "
         f"({span(change[1].value, change[2].value, '+.3g')})"
     )
 
 
 def _outlier_words(row: Row) -> str:
-    found = row.get("outlier_units")
+    found = row.outlier_units
     return "" if found is None else f", {found} of them outliers"
 
 
 def _changes(row: Row, scale: float) -> list[Any]:
-    return [number(scale * row[name], "+.3g") for name in DIFFERENCE]
+    return [number(scale * value, "+.3g") for value in row.effect]
 
 
-def _lesion_cells(item: Lesion, scaled: tuple[float, str]) -> list[list[Cell]]:
+def _lesion_cells(item: Lesion, scaled: tuple[float, str], study: Study | None) -> list[list[Cell]]:
     """The rows of a lesion in a table: its own, and one for each kind of control."""
     scale, row = scaled[0], item.row
+    p_values = {} if study is None else {one.kind: one.p for one in study.controls_of(row)}
     form, unit = _form(row), unit_of(row)
     middle, low, high = _changes(row, scale)
-    names = [shorten(row["benchmark"], LONGEST_CELL), shorten_middle(row["target"], LONGEST_CELL)]
-    first: list[Cell] = [*names, "lesion", count(row["units"])]
-    outliers = count(row.get("outlier_units"))
-    value, ends = number(row["value"], form), interval(low.value, high.value, "+.2f")
+    names = [shorten(row.benchmark, LONGEST_CELL), shorten_middle(row.target, LONGEST_CELL)]
+    first: list[Cell] = [*names, "lesion", count(row.units)]
+    outliers = count(row.outlier_units)
+    value, ends = number(row.value, form), interval(low.value, high.value, "+.2f")
     change = number(middle.value, "+.2f")
     found = [[*first, outliers, value, change, unit, ends, NOTHING, NOTHING]]
     for kind, controls in item.controls.items():
-        changes = [scale * control["difference"] for control in controls]
-        known = [c["outlier_units"] for c in controls if c.get("outlier_units") is not None]
+        changes = [scale * control.effect[0] for control in controls]
+        known = [c.outlier_units for c in controls if c.outlier_units is not None]
         found.append(
             [
                 *first[:2],
                 _kind_words(kind) + (", mean" if len(controls) > 1 else ""),
                 first[3],
                 number(float(np.mean(known)), ".1f") if known else number(None),
-                number(float(np.mean([control["value"] for control in controls])), form),
+                number(float(np.mean([control.value for control in controls])), form),
                 number(float(np.mean(changes)), "+.2f"),
                 unit,
                 interval(min(changes), max(changes), "+.2f"),
                 count(len(controls)),
-                probability(row.get(f"{kind}_p")),
+                probability(p_values.get(kind)),
             ]
         )  # fmt: skip
     return found
@@ -452,17 +454,15 @@ def _lesion_cells(item: Lesion, scaled: tuple[float, str]) -> list[list[Cell]]:
 def _effect_words(item: Lesion) -> str:
     row = item.row
     scale, _ = scale_of([row])
-    words = (
-        f"{shorten(row['target'], LONGEST_HOVER)} on {shorten(row['benchmark'], LONGEST_HOVER)}: "
-    )
-    return words + f"{scale * row['difference']:+.2f} {unit_of(row)}"
+    words = f"{shorten(row.target, LONGEST_HOVER)} on {shorten(row.benchmark, LONGEST_HOVER)}: "
+    return words + f"{scale * row.effect[0]:+.2f} {unit_of(row)}"
 
 
 def _panel_title(rows: Sequence[Row]) -> str:
     first = rows[0]
-    unit = "windows" if first["measure"] == "perplexity" else "items"
-    number_of = f", {first['items']} {unit}" if "items" in first else ""
-    name = shorten(first["benchmark"], LONGEST_NAME - len(number_of))
+    unit = "windows" if first.measure == "perplexity" else "items"
+    number_of = f", {first.items} {unit}"
+    name = shorten(first.benchmark, LONGEST_NAME - len(number_of))
     return axis_name(name + number_of, TITLE_WIDTH)
 
 
@@ -471,13 +471,7 @@ def _kind_words(kind: str) -> str:
 
 
 def _form(row: Row) -> str:
-    return ".2f" if row["measure"] == "perplexity" else ".3f"
-
-
-def _closest(row: Mapping[str, Any]) -> str:
-    """The kind of control that the lesion is least different from."""
-    kinds = ("uniform", "layer", "magnitude", "outliers")
-    return max(kinds, key=lambda kind: row.get(f"{kind}_p") or 0.0)
+    return ".2f" if row.measure == "perplexity" else ".3f"
 
 
 def _digest(results: Results) -> str | None:
@@ -485,6 +479,6 @@ def _digest(results: Results) -> str | None:
 
 
 def _summary(results: Results) -> Sequence[Row]:
-    if not any(row["condition"] == "lesion" for row in results.summary):
+    if not any(row.condition == "lesion" for row in results.summary):
         raise LsnsError("there is no study of a lesion; lsns evaluate makes one")
     return results.summary

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lsns.evaluation.study import SummaryRow
 from lsns.report.figures_study import scale_of
 from lsns.report.figures_style import control_look
 from lsns.report.page_figures_study import own_lesion, unit_of
@@ -63,8 +64,8 @@ def model_name(results: Results) -> str:
 
 
 def _studied_model(results: Results) -> str:
-    model = (results.study or {}).get("model")
-    return str(model.get("name") or "") if isinstance(model, Mapping) else ""
+    model = {} if results.study is None else results.study.manifest.get("model") or {}
+    return str(model.get("name") or "")
 
 
 def _last_part(name: str) -> str:
@@ -76,7 +77,10 @@ def finding(results: Results) -> str:
     """What was selected, in words: model, precision, units, contrast, protocol, t."""
     found = results.localization
     if found is None:
-        about, name = str((results.study or {}).get("about") or ""), _studied_model(results)
+        about, name = (
+            "" if results.study is None else str(results.study.manifest.get("about") or ""),
+            _studied_model(results),
+        )
         if name and about.startswith(name):
             about = _last_part(name) + about.removeprefix(name)
         about = shorten(about, 2 * LONGEST_NAME)
@@ -216,19 +220,25 @@ def _lesion(results: Results) -> KeyNumber:
         return KeyNumber("Lesion effect", "–", "not measured: no study of a lesion by this mask")
     item, row = found[0], found[0].row
     scale, _ = scale_of([row])
-    low, high = sorted(scale * row[end] for end in ("difference_low", "difference_high"))
-    note = f"{unit_of(row)} on {shorten(row['benchmark'], 40)} (95% {span(low, high, '+.1f')})"
+    low, high = sorted(scale * end for end in row.effect[1:])
+    note = f"{unit_of(row)} on {shorten(row.benchmark, 40)} (95% {span(low, high, '+.1f')})"
     for rest in found[1:]:
-        note += f"; without outliers {scale * rest.row['difference']:+.1f}"
-    kinds = [_control_words(kind, rows, row, scale) for kind, rows in item.controls.items()]
+        note += f"; without outliers {scale * rest.row.effect[0]:+.1f}"
+    controls = [] if results.study is None else results.study.controls_of(row)
+    p_values = {one.kind: one.p for one in controls}
+    kinds = [
+        _control_words(kind, rows, p_values.get(kind), scale)
+        for kind, rows in item.controls.items()
+    ]
     note += f"; controls: {', '.join(kinds)}" if kinds else "; no controls"
-    return KeyNumber("Lesion effect", f"{scale * row['difference']:+.1f}", note)
+    return KeyNumber("Lesion effect", f"{scale * row.effect[0]:+.1f}", note)
 
 
-def _control_words(kind: str, controls: Sequence[Row], lesion: Row, scale: float) -> str:
-    mean = scale * sum(row["difference"] for row in controls) / len(controls)
+def _control_words(
+    kind: str, controls: Sequence[SummaryRow], p_value: float | None, scale: float
+) -> str:
+    mean = scale * sum(row.effect[0] for row in controls) / len(controls)
     words = f"{shorten(control_look(kind).words, 40)} {mean:+.1f}"
-    p_value = lesion.get(f"{kind}_p")
     return words if p_value is None else f"{words} (p {p_value:.2g})"
 
 

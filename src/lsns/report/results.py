@@ -25,9 +25,10 @@ from jaxtyping import Bool, Float
 from lsns import shapes
 from lsns.analysis.results import load_results
 from lsns.errors import LsnsError
-from lsns.mask import UnitMask
-from lsns.shapes import check, check_study
-from lsns.store import parse_object, read_bytes
+from lsns.evaluation.study import Study, SummaryRow
+from lsns.mask import UnitMask, check_manifest
+from lsns.store import read_bytes
+from lsns.typed import as_typed, read_object
 
 Array = np.ndarray[Any, Any]
 Row = Mapping[str, Any]
@@ -43,6 +44,38 @@ MAPS = ("scores", "t_values", "adjusted_p_values", "magnitudes", "outliers")
 LARGEST = 1e100
 # In front of the run's digest, in the last line of a config.
 RUN_LINE = "# run: "
+
+
+@dataclass(frozen=True)
+class Continued:
+    """A prompt's continuation under one condition.
+
+    Attributes:
+        condition: in words.
+        text: what the model wrote.
+    """
+
+    condition: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and its continuations.
+
+    Attributes:
+        prompt: what was continued.
+        conditions: the model intact and under lesions.
+    """
+
+    prompt: str
+    conditions: list[Continued]
+
+
+@dataclass(frozen=True)
+class _Continuations:
+    prompts: list[Prompt]
+    run: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +113,8 @@ class Results:
         localization: the mask and its scores.
         nmd: the same for NMD at the same number of units.
         audit: the object in audit.json; see `section` for its parts.
-        study: the object in study.json: "summary", "dissociation" and the study's manifest.
-        continuations: for each prompt, "prompt" and "conditions".
+        study: the lesions on benchmarks.
+        continuations: each prompt, continued under each condition.
         config: the text of config.yaml.
         versions: of Python and packages.
         text: the text of localization.txt.
@@ -91,8 +124,8 @@ class Results:
     localization: ScoredUnits | None = None
     nmd: ScoredUnits | None = None
     audit: Mapping[str, Any] | None = None
-    study: Mapping[str, Any] | None = None
-    continuations: Sequence[Row] | None = None
+    study: Study | None = None
+    continuations: Sequence[Prompt] | None = None
     config: str | None = None
     versions: Mapping[str, Any] | None = None
     text: str | None = None
@@ -105,9 +138,9 @@ class Results:
         return (self.audit or {}).get("manifest") or {}
 
     @property
-    def summary(self) -> Sequence[Row]:
+    def summary(self) -> Sequence[SummaryRow]:
         """The study's rows, a row for each benchmark and condition; none without a study."""
-        return [] if self.study is None else self.study["summary"]
+        return [] if self.study is None else self.study.summary
 
     def section(self, name: str) -> Any:
         """A section of the audit; None if it could not be computed or there is no audit."""
@@ -139,10 +172,10 @@ def read_results(folder: str | Path) -> Results:
         localization=_read_units(place / LOCALIZATION),
         nmd=_read_units(place / NMD),
         audit=_read_audit(place / AUDIT),
-        study=None if study is None else _read_study(study),
-        continuations=None if continuations is None else continuations["prompts"],
+        study=None if study is None else Study.load(study.parent),
+        continuations=continuations and continuations.prompts,
         config=_read_text(place / CONFIG),
-        versions=_read_object(place / VERSIONS),
+        versions=read_object(place / VERSIONS),
         text=_read_text(place / TEXT),
     )
     _check_one_run(place, results, continuations)
@@ -173,7 +206,7 @@ def _read_units(path: Path) -> ScoredUnits | None:
         # Named as the fields are, but for the p-values, and in their order.
         maps = [_read_map(path, name, metadata, mask.shape) for name in MAPS]
         manifest = metadata.get("manifest") or {}
-        check(path, manifest, shapes.Manifest)
+        check_manifest(path, manifest)
         json.dumps(manifest)
         return ScoredUnits(UnitMask(mask, manifest), *maps)
     except (LsnsError, TypeError) as error:
@@ -195,30 +228,19 @@ def _read_map(path: Path, name: str, metadata: Mapping[str, Any], shape: tuple[i
 
 
 def _read_audit(path: Path) -> dict[str, Any] | None:
-    audit = _read_object(path)
+    audit = read_object(path)
     if audit is not None:
-        check(path, audit, shapes.Audit)
+        as_typed(path, audit, shapes.Audit)
+        check_manifest(path, audit.get("manifest") or {})
     return audit
 
 
-def _read_study(path: Path) -> dict[str, Any]:
-    study = _read_object(path) or {}
-    if "summary" not in study:
-        raise LsnsError(
-            f"{path} has no summary; the same lsns evaluate command writes it from what is there"
-        )
-    check_study(path, study)
-    return study
+def _read_continuations(path: Path) -> _Continuations | None:
+    content = read_object(path)
+    return None if content is None else as_typed(path, content, _Continuations)
 
 
-def _read_continuations(path: Path) -> dict[str, Any] | None:
-    content = _read_object(path)
-    if content is not None:
-        check(path, {"prompts": None, **content}, shapes.Continuations)
-    return content
-
-
-def _check_one_run(place: Path, results: Results, continuations: Mapping[str, Any] | None) -> None:
+def _check_one_run(place: Path, results: Results, continuations: _Continuations | None) -> None:
     """Refuse parts of different runs beside each other.
 
     What `lsns evaluate` and `lsns audit` write by themselves names no run. It may stand beside
@@ -228,8 +250,8 @@ def _check_one_run(place: Path, results: Results, continuations: Mapping[str, An
         LOCALIZATION: results.localization and results.localization.manifest.get("run"),
         NMD: results.nmd and results.nmd.manifest.get("run"),
         AUDIT: results.audit and (results.audit.get("manifest") or {}).get("run"),
-        STUDIES[0]: results.study and results.study.get("run"),
-        CONTINUATIONS: continuations and continuations.get("run"),
+        STUDIES[0]: results.study and results.study.manifest.get("run"),
+        CONTINUATIONS: continuations and continuations.run,
         CONFIG: results.config and _run_of_config(results.config),
     }
     there = {LOCALIZATION: results.localization, NMD: results.nmd, CONTINUATIONS: continuations}
@@ -254,21 +276,6 @@ def _is_foreign(results: Results) -> bool:
         return False
     mine, keys = results.localization.manifest, ("activations", "selection")
     return any(key in audited and key in mine and audited[key] != mine[key] for key in keys)
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None if there is no file. Unlike a cache's, a damaged one is an error."""
-    content = read_bytes(path)
-    if content is None:
-        return None
-    try:
-        return parse_object(content)
-    except UnicodeDecodeError:
-        raise LsnsError(f"{path} is damaged: not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise LsnsError(f"{path} is damaged: not JSON ({error})") from None
-    except ValueError as error:
-        raise LsnsError(f"{path} is damaged: {error}") from None
 
 
 def _read_text(path: Path) -> str | None:
