@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lsns.audits.reliability import Items, Sides
+from lsns.audits.items import Items, Sides
 from lsns.moments import Moments
 
 

@@ -13,7 +13,7 @@ import lsns
 from lsns import Audit, Contrast, LsnsError, localize, measurement
 from lsns.audits.auditing import AuditOptions, audit
 from lsns.audits.comparison import compare
-from lsns.audits.protocols import describe_cost, other_protocols
+from lsns.audits.protocols import _describe_cost, _other_protocols
 from lsns.cli import run
 from lsns.mask import UnitMask
 from tests.tiny import make_model
@@ -131,7 +131,7 @@ def test_further_conditions_and_other_protocols_are_run_when_asked(found, model,
     after = audit(found, model=model, options=FEW, overlaps=True, profile=True)
     assert [r.condition for r in after.selectivity.profile] == ["positive", "negative", "reversed"]
     assert len([o for o in after.overlaps if o.kind == "protocol"]) == 3
-    assert describe_cost(found, list(other_protocols(found))) in caplog.text
+    assert _describe_cost(found, list(_other_protocols(found))) in caplog.text
     # From now on both are cached, and come without being asked for.
     again = audit(found, model=model, options=FEW)
     assert again.overlaps == after.overlaps
@@ -141,7 +141,7 @@ def test_further_conditions_and_other_protocols_are_run_when_asked(found, model,
 def test_cost_counts_the_tokens(found):
     whole = found.measurement.items["whole"]
     cut = sum(min(n, 12) for n in whole)
-    words = describe_cost(found, list(other_protocols(found)))
+    words = _describe_cost(found, list(_other_protocols(found)))
     assert f"{2 * cut + sum(whole)} tokens" in words
 
 

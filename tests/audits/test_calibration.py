@@ -10,7 +10,8 @@ from scipy.stats import binom
 
 from lsns.analysis import METHODS, TTestAnalyzer
 from lsns.audits import calibration
-from lsns.audits.calibration import Calibration, largest_scores, permutation_test
+from lsns.audits.calibration import Calibration, _largest_scores, permutation_test
+from lsns.audits.items import Items
 from lsns.audits.shuffles import shuffle_labels
 from lsns.errors import LsnsError
 from lsns.moments import Moments
@@ -34,7 +35,8 @@ def calibrate(
     scores = scores_of(rows, positive)
     mask = ANALYZER.select(scores, barred=options.get("barred"))
     options = {"permutations": 99} | options
-    return permutation_test(rows, positive, groups, scores, mask, ANALYZER, **options)
+    items = Items(rows, positive, groups, np.zeros(len(rows), dtype=int))
+    return permutation_test(items, scores, mask, ANALYZER, **options)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_the_largest_score_is_that_of_a_plain_loop(rows, method, monkeypatch):
     labels = shuffle_labels(POSITIVE, groups, 9, seed=1)
     free = np.random.default_rng(0).random(SHAPE) < 0.5
     free[0] = False
-    found = largest_scores(rows, labels, analyzer, free)
+    found = _largest_scores(rows, labels, analyzer, free)
     expected = [scores_of(rows, row, analyzer)[free].max() for row in labels]
     assert found == pytest.approx(expected, rel=1e-9)
 

@@ -11,12 +11,12 @@ from scipy.stats import hypergeom
 from lsns import Contrast, Localization, activations, localize
 from lsns.analysis import METHODS
 from lsns.audits.protocols import (
-    Protocol,
     ProtocolOverlap,
+    _describe_cost,
+    _other_protocols,
+    _Protocol,
     compare_methods,
     compare_protocols,
-    describe_cost,
-    other_protocols,
 )
 from lsns.models.factory import ModelRequest
 from tests.tiny import make_model
@@ -114,13 +114,13 @@ def test_a_method_that_cannot_select_as_many_is_left_out(find):
     ],
 )
 def test_which_protocols_there_are(find, options, protocols):
-    assert list(other_protocols(find(**options))) == [Protocol(*one) for one in protocols]
+    assert list(_other_protocols(find(**options))) == [_Protocol(*one) for one in protocols]
 
 
 def test_texts_that_no_protocol_cuts_are_cut_at_twelve(find):
     contrast = Contrast(name="whole", positive=POSITIVE, negative=NEGATIVE)
     found = find(contrast=contrast)
-    assert [one.words for one in other_protocols(found)] == [
+    assert [one.words for one in _other_protocols(found)] == [
         "last-token, 12 tokens", "mean, 12 tokens", "mean, whole texts"
     ]  # fmt: skip
 
@@ -137,7 +137,7 @@ def test_other_protocols_select_as_if_they_had_localized(find, model, options):
     found = find(**options)
     overlaps = compare_protocols(found, model, run=True)
     assert [one.name for one in overlaps] == OTHERS
-    for one, protocol in zip(overlaps, other_protocols(found), strict=True):
+    for one, protocol in zip(overlaps, _other_protocols(found), strict=True):
         assert one.kind == "protocol"
         other = find(pooling=protocol.pooling, max_tokens=protocol.max_tokens, **options)
         check(one, found.mask.units, other.mask.units)
@@ -164,7 +164,7 @@ def test_what_is_announced_is_what_runs(find, model, tokens_run, caplog, options
     read = sum(tokens_run)
     assert read == sum(found.measurement.items["tokens"])
     tokens_run.clear()
-    expected = describe_cost(found, list(other_protocols(found)))
+    expected = _describe_cost(found, list(_other_protocols(found)))
     assert not tokens_run
     overlaps = compare_protocols(found, model, run=True)
     assert f"{len(overlaps)} more passes over 16 texts (" in expected
@@ -190,9 +190,9 @@ def test_only_what_is_missing_is_announced_and_run(find, model, tokens_run, capl
     found = find()
     mean = find(pooling="mean", max_tokens=None)
     tokens_run.clear()
-    missing = [Protocol("last-token", None), Protocol("mean", 7)]
+    missing = [_Protocol("last-token", None), _Protocol("mean", 7)]
     overlaps = compare_protocols(found, model, run=True)
-    assert describe_cost(found, missing) in caplog.text
+    assert _describe_cost(found, missing) in caplog.text
     whole = found.measurement.items["whole"]
     assert sum(tokens_run) == sum(whole) + sum(min(n, 7) for n in whole)
     check(overlaps[2], found.mask.units, mean.mask.units)

@@ -10,14 +10,14 @@ import pytest
 from scipy.stats import hypergeom, ttest_ind
 
 from lsns.analysis import METHODS, NMDAnalyzer, TTestAnalyzer
+from lsns.audits.items import Items
 from lsns.audits.reliability import (
-    Items,
     Reliability,
     _correlate,
+    _random_halves,
+    _single_folds,
     _spearman_brown,
     measure_reliability,
-    random_halves,
-    single_folds,
 )
 from lsns.errors import LsnsError
 from lsns.measurement import fold_of_items
@@ -44,7 +44,7 @@ def row_of(found: Reliability, split: str, place: int = 0):
 
 def test_halves_are_complementary_and_all_different():
     folds = [(3, 3)] * 10
-    halves = random_halves(folds, 1000, seed=0)
+    halves = _random_halves(folds, 1000, seed=0)
     # 10 over 5, each split once and not twice.
     assert len(halves) == comb(10, 5) / 2 == 126
     assert len({frozenset(half) for half in halves}) == 126
@@ -55,16 +55,16 @@ def test_halves_are_complementary_and_all_different():
 
 def test_halves_follow_the_seed():
     folds = [(3, 3)] * 10
-    first = random_halves(folds, 20, seed=0)
+    first = _random_halves(folds, 20, seed=0)
     assert len(first) == 20
-    assert random_halves(folds, 20, seed=0) == first
-    assert random_halves(folds, 20, seed=1) != first
+    assert _random_halves(folds, 20, seed=0) == first
+    assert _random_halves(folds, 20, seed=1) != first
 
 
 @pytest.mark.parametrize("used", [2, 3, 5, 9])
 def test_halves_of_fewer_folds(used):
     folds = [(4, 4)] * used + [(0, 0)] * (10 - used)
-    halves = random_halves(folds, 1000, seed=0)
+    halves = _random_halves(folds, 1000, seed=0)
     small = used // 2
     assert len(halves) == (comb(used, small) if used % 2 else comb(used, small) // 2)
     for one, other in halves:
@@ -74,7 +74,7 @@ def test_halves_of_fewer_folds(used):
 
 def test_every_half_has_two_items_of_either_condition():
     folds = [(9, 0), (9, 0), (0, 9), (0, 9)]
-    halves = random_halves(folds, 100, seed=0)
+    halves = _random_halves(folds, 100, seed=0)
     assert {frozenset(half) for half in halves} == {
         frozenset([(0, 2), (1, 3)]),
         frozenset([(0, 3), (1, 2)]),
@@ -85,7 +85,7 @@ def test_a_group_is_never_in_both_halves():
     groups = [f"pair {i % 30}" for i in range(60)]
     of_item = np.array(fold_of_items(groups, 10))
     folds = [(3, 3)] * 10
-    for one, other in random_halves(folds, 50, seed=0):
+    for one, other in _random_halves(folds, 50, seed=0):
         first = {groups[i] for i in np.flatnonzero(np.isin(of_item, one))}
         second = {groups[i] for i in np.flatnonzero(np.isin(of_item, other))}
         assert not first & second
@@ -93,12 +93,12 @@ def test_a_group_is_never_in_both_halves():
 
 
 def test_each_fold_with_all_others():
-    pairs = single_folds([(2, 2)] * 4)
+    pairs = _single_folds([(2, 2)] * 4)
     assert pairs == [((0,), (1, 2, 3)), ((1,), (0, 2, 3)), ((2,), (0, 1, 3)), ((3,), (0, 1, 2))]
 
 
 def test_small_folds_are_joined():
-    pairs = single_folds([(1, 1)] * 5 + [(0, 0)])
+    pairs = _single_folds([(1, 1)] * 5 + [(0, 0)])
     assert pairs == [((0, 1), (2, 3, 4)), ((2, 3, 4), (0, 1))]
 
 
@@ -122,7 +122,7 @@ def test_copies_of_a_text_are_one_text():
 def test_halves_without_folds():
     """Groups that each hold one condition: halves there are, but no neighbours to join."""
     counts = [(9, 0), (9, 0), (0, 9), (0, 9)]
-    assert single_folds(counts) == []
+    assert _single_folds(counts) == []
     found = measure_reliability(sides(*counts), [FIVE])
     assert {row.split for row in found.rows} == {"halves"}
     assert [row.split for row in found.scores] == ["halves"]
@@ -176,7 +176,7 @@ def test_every_number_from_the_single_items(split):
     folds = fold_moments(items)
     found = measure_reliability(folds, analyzers, n_halves=7, seed=3)
     counts = [(a.n, b.n) for a, b in folds]
-    splits = random_halves(counts, 7, seed=3) if split == "halves" else single_folds(counts)
+    splits = _random_halves(counts, 7, seed=3) if split == "halves" else _single_folds(counts)
     scores = [[slow_scores(items, part) for part in pair] for pair in splits]
     r = [np.corrcoef(first.ravel(), second.ravel())[0, 1] for first, second in scores]
     maps = next(row for row in found.scores if row.split == split)
@@ -305,7 +305,7 @@ def test_real_data(published):
 
 def test_all_splits_of_folds_are_possible_halves():
     """Counted another way: the halves of six folds are the ways to choose who is with fold 0."""
-    halves = random_halves([(2, 2)] * 6, 1000, seed=0)
+    halves = _random_halves([(2, 2)] * 6, 1000, seed=0)
     with_first = {frozenset(half) for pair in halves for half in pair if 0 in half}
     assert with_first == {frozenset((0, *others)) for others in combinations(range(1, 6), 2)}
 

@@ -8,8 +8,8 @@ from scipy.optimize import brentq
 from scipy.stats import binom, nct, t, ttest_ind
 
 from lsns.analysis import METHODS
-from lsns.audits.reliability import Items
-from lsns.audits.selectivity import Selectivity, hedges_g, make_probe, measure_selectivity
+from lsns.audits.items import Items
+from lsns.audits.selectivity import Selectivity, _make_probe, hedges_g, measure_selectivity
 from lsns.errors import LsnsError
 from lsns.moments import Moments
 from tests.audits.data import fold_moments, make_items, noise_with
@@ -81,7 +81,7 @@ def test_a_probe_is_the_mean_of_standardised_activations(method):
     rows[:n, 0, 1] += 4
     rows[:n, 1, 2] -= 4
     chosen = METHODS[method]({"num_units": 3})
-    probe = make_probe(chosen, (Moments.of(rows[:n]), Moments.of(rows[n:])))
+    probe = _make_probe(chosen, (Moments.of(rows[:n]), Moments.of(rows[n:])))
     assert np.array_equal(
         probe.units, chosen.select(chosen.score(Moments.of(rows[:n]), Moments.of(rows[n:])))
     )
@@ -107,7 +107,7 @@ def respond(
 def test_a_unit_that_is_constant_in_the_items_that_choose_adds_nothing():
     rows = np.random.default_rng(0).normal(5, 1, (10, 1, 3))
     rows[:, 0, 1] = 0.1
-    probe = make_probe(ttest(num_units=3), (Moments.of(rows[:5]), Moments.of(rows[5:])))
+    probe = _make_probe(ttest(num_units=3), (Moments.of(rows[:5]), Moments.of(rows[5:])))
     moved = rows.copy()
     moved[:, 0, 1] = 7
     assert probe.respond(moved) == pytest.approx(probe.respond(rows))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from lsns.audits.calibration import (
     permutation_test,
 )
 from lsns.audits.confounds import audit_confounds
+from lsns.audits.items import Items
 from lsns.audits.lesions import LesionEvidence, find_evidence
 from lsns.audits.outliers import audit_outliers
 from lsns.audits.protocols import compare_methods, compare_protocols
@@ -26,7 +28,6 @@ from lsns.audits.reliability import (
     HALVES,
     MOST_HALVES,
     PERCENTAGES,
-    Items,
     measure_reliability,
 )
 from lsns.audits.selectivity import measure_selectivity
@@ -39,6 +40,8 @@ from lsns.models.factory import ModelRequest, check_model
 
 if TYPE_CHECKING:
     from lsns.models.base import BaseModel
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +98,14 @@ def audit(
     Without `overlaps` and `profile` no model runs: all is computed from what is cached.
 
     Args:
-        found: from `localize`.
-        model: that was localized, loaded or as asked for; for masks of other protocols, and for
-            further conditions.
+        found: a localization, from `localize`.
+        model: model that was localized, loaded or as asked for; it is needed for masks of other
+            protocols, and for further conditions.
         study: from `evaluate`, or its folder: what lesions of the mask take away.
         overlaps: run the model for the protocols that are not cached; what it costs is logged.
         profile: run the model for the contrast's further conditions if they are not cached.
         options: how much is computed.
-        batch_size: see `localize`.
+        batch_size: texts in a forward pass; None: chosen by the length of the texts.
         progress: show bars while the model runs.
 
     Raises:
@@ -118,12 +121,12 @@ def audit(
     if isinstance(study, (str, Path)):
         study = Study.load(study)
     evidence = [] if study is None else find_evidence(study, found.mask.digest)
-    examined = _Examined(found, chosen)
     running: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
-    further = further_activations(found.measurement, model if profile else None, **running)
     measurement, pooling = found.measurement, found.manifest["protocol"]["pooling"]
+    further = further_activations(measurement, model if profile else None, **running)
+    repeated, missing = _repeat(found, chosen, further or {})
     parts = Parts(
-        **examined.parts(further),
+        **repeated,
         differs=bool(found.t_values[found.mask.units].any()),
         outliers=audit_outliers(
             found.mask.units, found.magnitudes, threshold=found.outlier_threshold
@@ -142,55 +145,52 @@ def audit(
         conclusion=conclude(findings),
         findings=findings,
         manifest={**found.manifest, "audit": amounts},
-        missing=examined.missing | _not_asked(found, further, study, evidence),
+        missing=missing | _not_asked(found, further, study, evidence),
     )
 
 
-class _Examined:
-    """A localization's items, and what cannot be computed from them."""
+def _repeat(
+    found: Localization, options: AuditOptions, further: Mapping[str, Array]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What needs units to be selected again, None where that is not possible; and why it is not."""
+    analyzer, measurement = found.analyzer, found.measurement
+    if not isinstance(analyzer, MomentsAnalyzer):
+        why = (
+            f"method {analyzer.get_analyzer_name()!r} is one of your own; only built-in methods "
+            "can be repeated"
+        )
+        return {}, dict.fromkeys(("reliability", "calibration", "selectivity"), why)
+    items = _items(found)
+    common: dict[str, Any] = {"barred": found.barred}
+    tests: dict[str, Callable[[], Any]] = {
+        "reliability": lambda: measure_reliability(
+            measurement.folds, _amounts(found, analyzer, options.percentages), items=items,
+            counts=measurement.different_texts, n_halves=options.halves, seed=options.seed,
+            **common,
+        ),
+        "calibration": lambda: permutation_test(
+            _kept(items), found.scores, found.mask.units, analyzer,
+            permutations=options.permutations, alpha=options.alpha, seed=options.seed, **common,
+        ),
+        "selectivity": lambda: measure_selectivity(
+            measurement.folds, _kept(items), analyzer, further=_with_folds(found, further),
+            **common,
+        ),
+    }  # fmt: skip
+    parts: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    for name, test in tests.items():
+        try:
+            parts[name] = test()
+        except LsnsError as error:
+            missing[name] = str(error)
+    return parts, missing
 
-    def __init__(self, found: Localization, options: AuditOptions) -> None:
-        self.found, self.options = found, options
-        self.missing: dict[str, str] = {}
 
-    def parts(self, further: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Reliability, calibration and selectivity; None where one is not possible."""
-        found, options = self.found, self.options
-        analyzer, measurement = found.analyzer, found.measurement
-        parts: dict[str, Any] = dict.fromkeys(("reliability", "calibration", "selectivity"))
-        if not isinstance(analyzer, MomentsAnalyzer):
-            why = f"method {analyzer.get_analyzer_name()!r} is one of your own"
-            self.missing |= dict.fromkeys(parts, f"{why}; only built-in methods can be repeated")
-            return parts
-        items = _items(found)
-        try:
-            parts["reliability"] = measure_reliability(
-                measurement.folds, _amounts(found, analyzer, options.percentages), items=items,
-                counts=measurement.different_texts, barred=found.barred,
-                n_halves=options.halves, seed=options.seed,
-            )  # fmt: skip
-        except LsnsError as error:
-            self.missing["reliability"] = str(error)
-        if items is None:
-            why = "only the moments of the activations were kept, not the single ones"
-            self.missing |= dict.fromkeys(("calibration", "selectivity"), why)
-            return parts
-        try:
-            parts["calibration"] = permutation_test(
-                items.rows, items.positive, items.groups, found.scores, found.mask.units, analyzer,
-                permutations=options.permutations, alpha=options.alpha, seed=options.seed,
-                texts=items.texts, barred=found.barred,
-            )  # fmt: skip
-        except LsnsError as error:
-            self.missing["calibration"] = str(error)
-        try:
-            parts["selectivity"] = measure_selectivity(
-                measurement.folds, items, analyzer, barred=found.barred,
-                further=_with_folds(found, further or {}),
-            )  # fmt: skip
-        except LsnsError as error:
-            self.missing["selectivity"] = str(error)
-        return parts
+def _kept(items: Items | None) -> Items:
+    if items is None:
+        raise LsnsError("only the moments of the activations were kept, not the single ones")
+    return items
 
 
 def _items(found: Localization) -> Items | None:
@@ -222,24 +222,20 @@ def _amounts(
     found: Localization, analyzer: MomentsAnalyzer, percentages: Sequence[float]
 ) -> list[MomentsAnalyzer]:
     """The analyzer itself, and it at every other percentage that can be selected."""
+
+    def at(**amount: Any) -> MomentsAnalyzer:
+        return type(analyzer)({**analyzer.config, **amount})
+
     own = analyzer.config.get("percentage")
     if own is None and analyzer.config.get("num_units") is None:
         own = analyzer.default_percentage
-    chosen = type(analyzer)({**analyzer.config, "percentage": own})
-    others = [
-        type(analyzer)({**analyzer.config, "percentage": p, "num_units": None})
-        for p in dict.fromkeys(percentages)
-        if p != own
-    ]
-    return [chosen, *(other for other in others if _selects(found, other))]
-
-
-def _selects(found: Localization, analyzer: MomentsAnalyzer) -> bool:
-    try:
-        analyzer.select(found.scores, barred=found.barred)
-    except LsnsError:
-        return False
-    return True
+    amounts = [at(percentage=own)]
+    for percentage in dict.fromkeys(percentages):
+        other = at(percentage=percentage, num_units=None)
+        with suppress(LsnsError):
+            other.select(found.scores, barred=found.barred)
+            amounts += [other] if percentage != own else []
+    return amounts
 
 
 def _with_folds(

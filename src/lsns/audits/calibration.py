@@ -9,7 +9,6 @@ https://doi.org/10.2202/1544-6115.1585).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.analysis import MomentsAnalyzer
+from lsns.audits.items import Items
 from lsns.audits.shuffles import Centered, shuffle_labels, shuffled_moments
 from lsns.errors import LsnsError
 from lsns.table import Table
@@ -38,17 +38,17 @@ class Calibration:
     """What chance would give, and what was found.
 
     Attributes:
-        statistic: the method whose score is permuted.
-        permutations: how many shuffles.
-        alpha: the family-wise error rate of the threshold.
+        statistic: name of the method whose score is permuted.
+        permutations: number of shuffles.
+        alpha: family-wise error rate of the threshold.
         threshold: a score above it is reached by chance, anywhere in the model, with a
             probability of at most `alpha`.
-        largest: the largest score under the true labels.
-        weakest: the lowest selected score.
-        p_value: of the largest score.
-        selected: how many units are selected.
-        above: how many of these score above the threshold.
-        units_above: how many of all units do.
+        largest: largest score under the true labels.
+        weakest: lowest selected score.
+        p_value: probability of as large a score anywhere by chance.
+        selected: number of selected units.
+        above: number of selected units that score above the threshold.
+        units_above: number of all units that do.
     """
 
     statistic: str
@@ -75,9 +75,7 @@ class Calibration:
 
 
 def permutation_test(
-    rows: Float[Array, "n_items n_layers hidden_size"],
-    positive: Bool[Array, " n_items"],
-    groups: Sequence[str],
+    items: Items,
     scores: Float[Array, "n_layers hidden_size"],
     mask: Bool[Array, "n_layers hidden_size"],
     analyzer: MomentsAnalyzer,
@@ -85,31 +83,33 @@ def permutation_test(
     permutations: int = PERMUTATIONS,
     alpha: float = ALPHA,
     seed: int = 0,
-    texts: Array | None = None,
     barred: Bool[Array, "n_layers hidden_size"] | None = None,
 ) -> Calibration:
     """Permute labels, and compare the scores with the largest of each shuffle.
 
     Args:
-        rows: activations, memory-mapped or not.
-        positive: which items are positive.
-        groups: a label per item; see `shuffles.shuffle_labels`.
-        scores: under the true labels.
-        mask: the selected units.
-        analyzer: whose `score` is permuted, whatever its selection does after it.
-        permutations: how many shuffles.
-        alpha: the family-wise error rate.
-        seed: of the shuffles.
-        texts: a number per item, the same for items with the same text; None: all differ.
-        barred: units that could not have been selected; left out of the maximum.
+        items: single activations with their labels.
+        scores: score of each unit under the true labels.
+        mask: selected units.
+        analyzer: method whose `score` is permuted, whatever its selection does after it.
+        permutations: number of shuffles.
+        alpha: family-wise error rate.
+        seed: random seed for the shuffles.
+        barred: units that could not have been selected; they are left out of the maximum.
 
     Raises:
         LsnsError: too few different shuffles for that error rate.
     """
-    labels = shuffle_labels(positive, groups, permutations, seed=seed, texts=texts)
-    _check_different(labels, positive, alpha)
+    positive = items.positive
+    labels = shuffle_labels(positive, items.groups, permutations, seed=seed, texts=items.texts)
+    different = len(np.unique(np.vstack([positive, labels]), axis=0))
+    if alpha * different < 1:
+        raise LsnsError(
+            f"labels can be shuffled in {different} ways only, too few for p {alpha:g}: "
+            "there are too few different items (or groups of items)"
+        )
     free = np.ones(mask.shape, dtype=bool) if barred is None else ~barred
-    largest = np.sort(largest_scores(rows, labels, analyzer, free))
+    largest = np.sort(_largest_scores(items.rows, labels, analyzer, free))
     found = float(scores[free].max())
     # Of permutations + 1 values, the true one among them, at most alpha lie above. Exact
     # arithmetic on the decimal that was written: 0.07 * 100 is 7.000000000000001 in floats.
@@ -130,16 +130,7 @@ def permutation_test(
     )
 
 
-def _check_different(labels: Array, positive: Array, alpha: float) -> None:
-    different = len(np.unique(np.vstack([positive, labels]), axis=0))
-    if alpha * different < 1:
-        raise LsnsError(
-            f"labels can be shuffled in {different} ways only, too few for p {alpha:g}: "
-            "there are too few different items (or groups of items)"
-        )
-
-
-def largest_scores(
+def _largest_scores(
     rows: Float[Array, "n_items n_layers hidden_size"],
     labels: Bool[Array, "n_shuffles n_items"],
     analyzer: MomentsAnalyzer,

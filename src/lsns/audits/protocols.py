@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lsns.analysis import METHODS, MomentsAnalyzer
 from lsns.errors import LsnsError
@@ -48,25 +48,19 @@ class ProtocolOverlap(Overlap):
     )
 
     name: str
-    kind: str
+    kind: Literal["method", "protocol"]
     units: int
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How texts are read.
-
-    Attributes:
-        pooling: of the tokens.
-        max_tokens: that are read; None: all.
-    """
+class _Protocol:
+    """How texts are read: how tokens become one vector, and how many are read (None: all)."""
 
     pooling: str
     max_tokens: int | None
 
     @property
     def words(self) -> str:
-        """For people."""
         cut = "whole texts" if self.max_tokens is None else f"{self.max_tokens} tokens"
         return f"{self.pooling}, {cut}"
 
@@ -85,11 +79,10 @@ def compare_methods(found: Localization) -> list[ProtocolOverlap]:
     }
     overlaps = []
     for name, made in METHODS.items():
-        if name == own:
-            continue
-        with suppress(LsnsError):
-            units = _reselect(found, found.measurement, made(options))
-            overlaps.append(_compare(found, units, f"{name} on the same activations", "method"))
+        if name != own:
+            words = f"{name} on the same activations"
+            with suppress(LsnsError):
+                overlaps.append(_compare(found, found.measurement, made(options), words, "method"))
     return overlaps
 
 
@@ -105,44 +98,43 @@ def compare_protocols(
 
     Args:
         found: the localization.
-        model: that was localized; None: no protocol can be looked up.
+        model: model that was localized; None: no protocol can be looked up.
         run: run the model for the protocols that are not cached, after saying what it costs.
-        batch_size: see `localize`.
-        progress: see `localize`.
+        batch_size: texts in a forward pass; None: chosen by the length of the texts.
+        progress: show bars while the model runs.
     """
-    analyzer = found.analyzer
+    analyzer, contrast = found.analyzer, found.measurement.contrast
     if model is None or not isinstance(analyzer, MomentsAnalyzer):
         return []
-    contrast, options = found.measurement.contrast, _cache_options(found)
-    protocols = [p for p in other_protocols(found)]
-    known = {p: cached(model, contrast, **vars(p), **options) for p in protocols}
+    options: dict[str, Any] = {"cache_dir": found.measurement.store.folder.parents[1]}
+    known = {p: cached(model, contrast, **vars(p), **options) for p in _other_protocols(found)}
     missing = [p for p, there in known.items() if there is None]
     if run and missing:
-        logger.info(describe_cost(found, missing))
+        logger.info(_describe_cost(found, missing))
         loaded = model if not hasattr(model, "load") else model.load()  # type: ignore[union-attr]
         for p in missing:
             known[p] = measure(
                 loaded, contrast, **vars(p), **options, batch_size=batch_size, progress=progress
             )
     return [
-        _compare(found, _reselect(found, there, analyzer), p.words, "protocol")
+        _compare(found, there, analyzer, p.words, "protocol")
         for p, there in known.items()
         if there is not None
     ]
 
 
-def other_protocols(found: Localization) -> Iterator[Protocol]:
+def _other_protocols(found: Localization) -> Iterator[_Protocol]:
     """Each pooling on cut and on whole texts, but the localization's own."""
     own = found.manifest["protocol"]
     cut = own["max_tokens"] or found.measurement.contrast.max_tokens or CUT
     for pooling in dict.fromkeys([own["pooling"], *POOLINGS]):
         for max_tokens in (cut, None):
             if (pooling, max_tokens) != (own["pooling"], own["max_tokens"]):
-                yield Protocol(pooling, max_tokens)
+                yield _Protocol(pooling, max_tokens)
 
 
-def describe_cost(found: Localization, protocols: list[Protocol]) -> str:
-    """What running the model for these protocols costs, in tokens, for people."""
+def _describe_cost(found: Localization, protocols: list[_Protocol]) -> str:
+    """What running the model for these protocols costs, in tokens."""
     items = found.measurement.items
     read, whole = sum(items["tokens"]), items["whole"]
     tokens = sum(
@@ -155,20 +147,18 @@ def describe_cost(found: Localization, protocols: list[Protocol]) -> str:
     )
 
 
-def _reselect(found: Localization, measurement: Measurement, analyzer: MomentsAnalyzer) -> Any:
-    excluded = found.barred is not None
-    return select(
+def _compare(
+    found: Localization,
+    measurement: Measurement,
+    analyzer: MomentsAnalyzer,
+    name: str,
+    kind: Literal["method", "protocol"],
+) -> ProtocolOverlap:
+    other = select(
         measurement,
         analyzer,
-        exclude_outliers=excluded,
+        exclude_outliers=found.barred is not None,
         outlier_threshold=found.outlier_threshold,
-    ).mask.units
-
-
-def _compare(found: Localization, units: Any, name: str, kind: str) -> ProtocolOverlap:
-    both = overlap(found.mask.units, units)
-    return ProtocolOverlap(name=name, kind=kind, units=int(units.sum()), **vars(both))
-
-
-def _cache_options(found: Localization) -> dict[str, Any]:
-    return {"cache_dir": found.measurement.store.folder.parents[1]}
+    ).mask
+    both = overlap(found.mask.units, other.units)
+    return ProtocolOverlap(name=name, kind=kind, units=other.count, **vars(both))

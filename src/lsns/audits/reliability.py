@@ -16,16 +16,18 @@ from jaxtyping import Bool, Float
 
 from lsns.analysis import MomentsAnalyzer
 from lsns.analysis.selection import random_state
+from lsns.audits.items import Items, Sides, merge_folds
 from lsns.audits.shuffles import Centered, shuffle_labels
 from lsns.errors import LsnsError
-from lsns.moments import Moments, merge_all
+from lsns.moments import Moments
 from lsns.overlap import agreement
 from lsns.table import Column, Table
 
 Array = np.ndarray[Any, Any]
 Split = Literal["halves", "folds"]
-Sides = tuple[Moments, Moments]
-Agreement = dict[str, float]
+# The folds of one part of the items, and those of the other.
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+Agreement = dict[str, Any]
 # Different positive and negative texts of each fold.
 Counts = Sequence[tuple[int, int]]
 HALVES = 20
@@ -39,19 +41,19 @@ class MaskReliability:
 
     Attributes:
         split: `halves` (random halves), or `folds` (each fold against all others).
-        percentage: of the units; None for a number of units.
-        units: how many are selected.
+        percentage: percentage of the units that is selected; None for a number of units.
+        units: number of selected units.
         chosen: whether this is the localization's own amount.
-        n: how many splits.
-        dice: mean over splits.
-        dice_low: the 2.5th percentile over splits.
-        dice_high: the 97.5th.
-        dice_chance: of random masks of that size.
-        dice_shuffled: after shuffling the labels; None if single activations were not kept, or
-            groups are too few to be shuffled.
-        jaccard: mean over splits.
-        jaccard_chance: of random masks of that size.
-        jaccard_shuffled: after shuffling the labels.
+        n: number of splits.
+        dice: mean Dice over splits.
+        dice_low: 2.5th percentile of Dice over splits.
+        dice_high: 97.5th percentile of Dice over splits.
+        dice_chance: expected Dice of random masks of that size.
+        dice_shuffled: mean Dice after shuffling the labels; None if single activations were not
+            kept, or groups are too few to be shuffled.
+        jaccard: mean Jaccard over splits.
+        jaccard_chance: Jaccard of random masks of that size.
+        jaccard_shuffled: mean Jaccard after shuffling the labels; None as for `dice_shuffled`.
         phi: Dice corrected for chance (Cohen's kappa), mean over splits.
         phi_corrected: phi for all items by Spearman-Brown; None for folds, which are no halves.
     """
@@ -91,13 +93,13 @@ class ScoreReliability:
     """The correlation of the score maps of two parts of the items, over all units.
 
     Attributes:
-        split: see `MaskReliability`.
-        n: how many splits.
+        split: `halves` or `folds`, as in `MaskReliability`.
+        n: number of splits.
         r: mean of Pearson's r over splits.
-        r_low: the 2.5th percentile over splits.
-        r_high: the 97.5th.
-        r_corrected: for all items, by Spearman-Brown; None for folds.
-        r_shuffled: after shuffling the labels; None as for `MaskReliability.dice_shuffled`.
+        r_low: 2.5th percentile of r over splits.
+        r_high: 97.5th percentile of r over splits.
+        r_corrected: r for all items by Spearman-Brown; None for folds, which are no halves.
+        r_shuffled: mean r after shuffling the labels; None as for `MaskReliability.dice_shuffled`.
     """
 
     split: Split
@@ -135,36 +137,6 @@ class Reliability:
         return Table("reliability", MaskReliability.columns, self.rows, notes=[*scores, note])
 
 
-@dataclass(frozen=True, eq=False)
-class Items:
-    """Single activations.
-
-    Attributes:
-        rows: (n_items, n_layers, hidden_size).
-        positive: which items are positive.
-        groups: a label per item.
-        folds: the fold of each item.
-        texts: a number per item, the same for items with the same text, which share group and
-            fold; None: all texts differ.
-    """
-
-    rows: Float[Array, "n_items n_layers hidden_size"]
-    positive: Bool[Array, " n_items"]
-    groups: Sequence[str]
-    folds: Array
-    texts: Array | None = None
-
-    def different(self) -> Items:
-        """The first item of every text: what is the same twice counts once."""
-        if self.texts is None:
-            return self
-        firsts: list[int] = np.sort(np.unique(self.texts, return_index=True)[1]).tolist()
-        if len(firsts) == len(self.texts):
-            return self
-        groups = [self.groups[i] for i in firsts]
-        return Items(self.rows[firsts], self.positive[firsts], groups, self.folds[firsts])
-
-
 def measure_reliability(
     folds: Sequence[Sides],
     analyzers: Sequence[MomentsAnalyzer],
@@ -180,52 +152,51 @@ def measure_reliability(
     Args:
         folds: (positive, negative) moments of each fold.
         analyzers: one for each amount of units, the localization's own first.
-        items: for shuffled labels; None: no single activations.
+        items: single activations, for shuffled labels; None: no labels are shuffled.
         counts: different positive and negative texts of each fold; None: all texts differ.
         barred: units that cannot be selected.
-        n_halves: how many random halves; fewer if the folds allow no more.
-        seed: of the splits and the shuffles.
+        n_halves: number of random halves; fewer if the folds allow no more.
+        seed: random seed for the splits and the shuffles.
 
     Raises:
         LsnsError: too few items or groups to split.
     """
     counts = [(a.n, b.n) for a, b in folds] if counts is None else counts
-    splits = {"halves": random_halves(counts, n_halves, seed), "folds": single_folds(counts)}
+    halves, single = _random_halves(counts, n_halves, seed), _single_folds(counts)
+    splits: dict[Split, list[Pair]] = {"halves": halves, "folds": single}
     rows, scores = [], []
-    for name, chosen in splits.items():
-        if not chosen:
+    for split, pairs in splits.items():
+        if not pairs:
             continue
-        pairs = [_merged(folds, split) for split in chosen]
-        chance = None if items is None else _chance_pairs(items, chosen, seed)
-        found, correlations = _agreements(analyzers, pairs, barred)
-        none, noise = _agreements(analyzers, chance, barred) if chance else (None, None)
-        split: Any = name
-        for place, analyzer in enumerate(analyzers):
-            shuffled = None if none is None else none[place]
-            rows.append(_mask_row(split, analyzer, found[place], shuffled, chosen=place == 0))
+        found, correlations = _agreements(
+            analyzers, [(merge_folds(folds, a), merge_folds(folds, b)) for a, b in pairs], barred
+        )
+        shuffled = _shuffled_pairs(items, pairs, seed) if items is not None else []
+        none, noise = _agreements(analyzers, shuffled, barred)
+        rows += [
+            _mask_row(split, analyzer, found[i], none[i], chosen=i == 0)
+            for i, analyzer in enumerate(analyzers)
+        ]
         scores.append(_score_row(split, correlations, noise))
     return Reliability(tuple(rows), tuple(scores))
 
 
-def random_halves(
-    counts: Counts, count: int, seed: int
-) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def _random_halves(counts: Counts, count: int, seed: int) -> list[Pair]:
     """Random halves of the folds, all different, each with the other half.
 
     Args:
         counts: different positive and negative texts of each fold.
-        count: of halves at most.
-        seed: of the draw.
+        count: largest number of halves.
+        seed: random seed for the draw.
 
     Raises:
         LsnsError: no split leaves two texts of either condition on both sides.
     """
-    used = [i for i, both in enumerate(counts) if any(both)]
-    firsts = combinations(used, len(used) // 2)
-    pairs = [(half, tuple(i for i in used if i not in half)) for half in firsts]
+    used = _used(counts)
+    pairs = [_with_rest(half, used) for half in combinations(used, len(used) // 2)]
     # With an even number every split is there twice.
     distinct = {frozenset(pair): pair for pair in pairs}
-    possible = [pair for pair in distinct.values() if all(_enough(counts, half) for half in pair)]
+    possible = [pair for pair in distinct.values() if _enough(counts, pair)]
     if not possible:
         raise LsnsError(
             "the items cannot be split in halves with two different ones of either condition "
@@ -235,67 +206,60 @@ def random_halves(
     return [possible[i] for i in order]
 
 
-def single_folds(counts: Counts) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def _single_folds(counts: Counts) -> list[Pair]:
     """Each fold with all others; neighbours are joined until each has two texts per condition.
 
     Empty if no joining of neighbours does it, as for groups that each hold one condition.
     """
-    used = [i for i, both in enumerate(counts) if any(both)]
+    used = _used(counts)
     for size in range(1, len(used)):
         parts = [tuple(used[i : i + size]) for i in range(0, len(used), size)]
         if len(parts[-1]) < size:
             parts[-2:] = [parts[-2] + parts[-1]]
-        pairs = [(part, tuple(i for i in used if i not in part)) for part in parts]
-        if all(_enough(counts, side) for pair in pairs for side in pair):
+        pairs = [_with_rest(part, used) for part in parts]
+        if all(_enough(counts, pair) for pair in pairs):
             return pairs
     return []
 
 
-def _enough(counts: Counts, which: Sequence[int]) -> bool:
-    return all(sum(counts[i][side] for i in which) >= 2 for side in (0, 1))
+def _used(counts: Counts) -> list[int]:
+    return [i for i, both in enumerate(counts) if any(both)]
 
 
-def _merged(
-    folds: Sequence[Sides], split: tuple[Sequence[int], Sequence[int]]
-) -> tuple[Sides, Sides]:
-    one, other = (
-        (merge_all(folds[i][0] for i in half), merge_all(folds[i][1] for i in half))
-        for half in split
-    )
-    return one, other
+def _with_rest(part: tuple[int, ...], used: Sequence[int]) -> Pair:
+    return part, tuple(i for i in used if i not in part)
 
 
-def _chance_pairs(
-    items: Items, splits: Sequence[tuple[Sequence[int], Sequence[int]]], seed: int
-) -> list[tuple[Sides, Sides]] | None:
+def _enough(counts: Counts, pair: Pair) -> bool:
+    return all(sum(counts[i][side] for i in part) >= 2 for part in pair for side in (0, 1))
+
+
+def _shuffled_pairs(items: Items, pairs: Sequence[Pair], seed: int) -> list[tuple[Sides, Sides]]:
+    """For every split the moments of both parts, labels shuffled anew within each part.
+
+    Empty if they cannot be shuffled.
+    """
+    parts = [np.isin(items.folds, part) for pair in pairs for part in pair]
     try:
-        return _shuffled_pairs(items, splits, seed)
+        labels = [_shuffled_part(items, part, seed + i) for i, part in enumerate(parts, 1)]
     except LsnsError:
-        return None
-
-
-def _shuffled_pairs(
-    items: Items, splits: Sequence[tuple[Sequence[int], Sequence[int]]], seed: int
-) -> list[tuple[Sides, Sides]]:
-    """For every split, the moments of both parts, the labels shuffled anew within each."""
-    sides = [np.isin(items.folds, half) for split in splits for half in split]
-    labels = [_shuffled_side(items, side, seed + place) for place, side in enumerate(sides, 1)]
-    sets = np.array([one for side, label in zip(sides, labels, strict=True)
-                     for one in (side & label, side & ~label)])  # fmt: skip
+        return []
+    sets = np.array([one for part, label in zip(parts, labels, strict=True)
+                     for one in (part & label, part & ~label)])  # fmt: skip
     by_layer = [
         Centered(items.rows[:, layer]).moments(sets) for layer in range(items.rows.shape[1])
     ]
     arrays: list[Array] = [np.stack([parts[k] for parts in by_layer], axis=1) for k in range(4)]
     numbers: list[int] = sets.sum(axis=1).tolist()
     moments = [Moments(n, *(a[i] for a in arrays)) for i, n in enumerate(numbers)]
-    pairs = list(zip(moments[::2], moments[1::2], strict=True))
-    return list(zip(pairs[::2], pairs[1::2], strict=True))
+    sides = list(zip(moments[::2], moments[1::2], strict=True))
+    return list(zip(sides[::2], sides[1::2], strict=True))
 
 
-def _shuffled_side(items: Items, side: Array, seed: int) -> Bool[Array, " n_items"]:
+def _shuffled_part(items: Items, part: Array, seed: int) -> Bool[Array, " n_items"]:
     """Labels shuffled among the items of one part: as many of each condition as it had."""
-    label = np.zeros(len(side), dtype=bool)
-    inside = np.flatnonzero(side)
+    label = np.zeros(len(part), dtype=bool)
+    inside = np.flatnonzero(part)
     groups = [items.groups[i] for i in inside.tolist()]
     texts = None if items.texts is None else items.texts[inside]
     label[inside] = shuffle_labels(items.positive[inside], groups, 1, seed=seed, texts=texts)[0]
@@ -307,7 +271,7 @@ def _agreements(
     pairs: Sequence[tuple[Sides, Sides]],
     barred: Array | None,
 ) -> tuple[list[list[Agreement]], list[float]]:
-    """Per analyzer the agreement of every split, with the number of units; and correlations."""
+    """For each analyzer the agreement of every split; and the correlations of the score maps."""
     found: list[list[Agreement]] = [[] for _ in analyzers]
     correlations = []
     for one, other in pairs:
@@ -316,7 +280,7 @@ def _agreements(
         correlations.append(_correlate(*scores))
         for place, analyzer in enumerate(analyzers):
             first, second = (analyzer.select(score, barred=barred) for score in scores)
-            found[place].append({"units": int(first.sum()), **agreement(first, second)})
+            found[place].append(agreement(first, second) | {"units": int(first.sum())})
     return found, correlations
 
 
@@ -324,33 +288,28 @@ def _mask_row(
     split: Split,
     analyzer: MomentsAnalyzer,
     found: Sequence[Agreement],
-    shuffled: Sequence[Agreement] | None,
+    shuffled: Sequence[Agreement],
     *,
     chosen: bool,
 ) -> MaskReliability:
-    means, none = _means(found), _means(shuffled or ())
+    means, none = _means(found), _means(shuffled)
     low, high = np.quantile([one["dice"] for one in found], [0.025, 0.975])
     return MaskReliability(
+        **means | {"units": int(means["units"])},
         split=split,
         percentage=analyzer.config.get("percentage"),
-        units=int(found[0]["units"]),
         chosen=chosen,
         n=len(found),
-        dice=means["dice"],
         dice_low=float(low),
         dice_high=float(high),
-        dice_chance=means["dice_chance"],
         dice_shuffled=none.get("dice"),
-        jaccard=means["jaccard"],
-        jaccard_chance=means["jaccard_chance"],
         jaccard_shuffled=none.get("jaccard"),
-        phi=means["phi"],
         phi_corrected=_spearman_brown(means["phi"]) if split == "halves" else None,
     )
 
 
 def _score_row(
-    split: Split, correlations: Sequence[float], shuffled: Sequence[float] | None
+    split: Split, correlations: Sequence[float], shuffled: Sequence[float]
 ) -> ScoreReliability:
     low, high = np.quantile(correlations, [0.025, 0.975])
     r = float(np.mean(correlations))

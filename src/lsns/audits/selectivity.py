@@ -16,7 +16,7 @@ too large.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, ClassVar
@@ -25,9 +25,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.analysis import MomentsAnalyzer
-from lsns.audits.reliability import Items, Sides
+from lsns.audits.items import Items, Sides, merge_folds
 from lsns.errors import LsnsError
-from lsns.moments import Moments, merge_all, welch_t
+from lsns.moments import welch_t
 from lsns.table import Column, Table
 
 Array = np.ndarray[Any, Any]
@@ -44,8 +44,8 @@ class Effect:
             corrected for small samples.
         low: lower end of its 95% interval.
         high: upper end of it.
-        n_positive: items of the positive condition.
-        n_negative: items of the negative condition.
+        n_positive: number of items of the positive condition.
+        n_negative: number of items of the negative condition.
     """
 
     g: float
@@ -60,12 +60,12 @@ class Response:
     """The mean response of the selected units to a condition.
 
     Attributes:
-        condition: its name.
-        n: items.
-        mean: response, in standard deviations of the units within a condition, from their mean
+        condition: name of the condition.
+        n: number of items.
+        mean: mean response, in standard deviations of the units within a condition, from their mean
             over both conditions of the contrast.
         low: lower end of the 95% interval of the mean.
-        high: upper end.
+        high: upper end of it.
     """
 
     columns: ClassVar = (
@@ -87,11 +87,11 @@ class Selectivity:
     """What the units do with items that did not choose them.
 
     Attributes:
-        folds: how many folds had items of either condition.
-        units: selected on all but one fold.
-        held_out: the effect on items held out; its interval by the jackknife over folds.
-        in_sample: the effect on the very items that chose the units: too large.
-        profile: the mean responses, all on items held out.
+        folds: number of folds with items of either condition.
+        units: number of selected units.
+        held_out: effect on items held out; its interval is by the jackknife over folds.
+        in_sample: effect on the very items that chose the units, which is too large.
+        profile: mean responses to each condition, all to items held out.
     """
 
     folds: int
@@ -113,14 +113,14 @@ class Selectivity:
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class _Probe:
     """Units, and how their activations become one response.
 
     Attributes:
-        units: the units.
-        signs: 1 or -1 for each: which way it answers; None: magnitudes are read.
-        center: mean of each over both conditions.
-        spread: standard deviation of each within a condition; infinite for one that is constant.
+        units: which units.
+        signs: 1 or -1 for each unit: which way it answers; None: magnitudes are read.
+        center: mean of each unit over both conditions.
+        spread: standard deviation of each unit within a condition; infinite for a constant one.
     """
 
     units: Bool[Array, "n_layers hidden_size"]
@@ -137,18 +137,18 @@ class Probe:
         return ((values - self.center) / self.spread).mean(axis=1)
 
 
-def make_probe(analyzer: MomentsAnalyzer, sides: Sides, barred: Array | None = None) -> Probe:
+def _make_probe(analyzer: MomentsAnalyzer, sides: Sides, barred: Array | None = None) -> _Probe:
     """The units that these items choose, standardised by the same items."""
     units = analyzer.select(analyzer.score(*sides), barred=barred)
     positive, negative = sides
-    pooled = _pooled_spread(positive, negative, signed=analyzer.signed)[units]
-    everything = positive.merge(negative)
-    signs = None
-    center = everything.abs_mean[units]
+    everything, signs = positive.merge(negative), None
     if analyzer.signed:
         signs = np.where(welch_t(positive, negative, signed=True)[units] < 0, -1.0, 1.0)
-        center = everything.mean[units] * signs
-    return Probe(units, signs, center, np.where(pooled > 0, pooled, np.inf))
+        center, squares = everything.mean[units] * signs, positive.m2 + negative.m2
+    else:
+        center, squares = everything.abs_mean[units], positive.abs_m2 + negative.abs_m2
+    pooled = np.sqrt(squares / (positive.n + negative.n - 2))[units]
+    return _Probe(units, signs, center, np.where(pooled > 0, pooled, np.inf))
 
 
 def measure_selectivity(
@@ -163,29 +163,34 @@ def measure_selectivity(
 
     Args:
         folds: (positive, negative) moments of each fold.
-        items: the single activations; of items with the same text the first is measured.
-        analyzer: chooses the units.
+        items: single activations; of items with one text the first is measured.
+        analyzer: method that chooses the units.
         barred: units that cannot be chosen.
-        further: per further condition its activations, and for each item the fold of the item
-            that it was made from; None: of no item, and measured by the units of every fold.
+        further: activations of each further condition by its name, and for each of its items the
+            fold of the item that it was made from; None: it was made from no item, and is measured
+            by the units of every fold.
 
     Raises:
         LsnsError: fewer than two folds with items, or too few items outside a fold.
     """
-    used = [i for i, (a, b) in enumerate(folds) if a.n or b.n]
     items = items.different()
-    probes = {fold: make_probe(analyzer, _all_but(folds, items, [fold]), barred) for fold in used}
+
+    def probe_without(*out: int) -> _Probe:
+        return _make_probe(analyzer, _all_but(folds, items, out), barred)
+
+    used = [i for i, (a, b) in enumerate(folds) if a.n or b.n]
+    probes = {fold: probe_without(fold) for fold in used}
     held_out = np.empty(len(items.rows))
     for fold, probe in probes.items():
         inside = np.flatnonzero(items.folds == fold)
         held_out[inside] = probe.respond(items.rows[inside])
-    everything = make_probe(analyzer, _all_but(folds, items, []), barred)
+    everything = probe_without()
     in_sample = everything.respond(items.rows)
     responses = {"positive": held_out[items.positive], "negative": held_out[~items.positive]}
     for name, (rows, places) in (further or {}).items():
         responses[name] = _respond_further(probes, np.asarray(rows), places)
     effect = hedges_g(responses["positive"], responses["negative"])
-    half = _half_width(effect, _left_out(folds, used, items, analyzer, barred))
+    half = _half_width(effect, _left_out(used, items, probe_without))
     return Selectivity(
         folds=len(used),
         units=int(everything.units.sum()),
@@ -214,17 +219,13 @@ def hedges_g(positive: Float[Array, " n"], negative: Float[Array, " m"]) -> Effe
 
 
 def _left_out(
-    folds: Sequence[Sides],
-    used: Sequence[int],
-    items: Items,
-    analyzer: MomentsAnalyzer,
-    barred: Array | None,
+    used: Sequence[int], items: Items, probe_without: Callable[..., _Probe]
 ) -> list[float] | None:
     """The effect without each fold in turn, units chosen anew; None if too few items are left."""
     responses = {fold: np.full(len(items.rows), np.nan) for fold in used}
     for pair in combinations(used, 2):
         try:
-            probe = make_probe(analyzer, _all_but(folds, items, pair), barred)
+            probe = probe_without(*pair)
         except LsnsError:
             return None
         for out, measured in (pair, pair[::-1]):
@@ -253,7 +254,7 @@ def _half_width(effect: Effect, left_out: Sequence[float] | None) -> float:
 
 
 def _respond_further(
-    probes: Mapping[int, Probe], rows: Array, places: Sequence[int | None]
+    probes: Mapping[int, _Probe], rows: Array, places: Sequence[int | None]
 ) -> Float[Array, " n_items"]:
     """Each item by the units of its own fold, or the mean over those of every fold."""
     by_fold = {fold: probe.respond(rows) for fold, probe in probes.items()}
@@ -280,10 +281,4 @@ def _all_but(folds: Sequence[Sides], items: Items, out: Sequence[int]) -> Sides:
         raise LsnsError(
             "too few items (or groups of items) to choose units on some and measure others"
         )
-    chosen = [sides for i, sides in enumerate(folds) if i not in out]
-    return merge_all(a for a, _ in chosen), merge_all(b for _, b in chosen)
-
-
-def _pooled_spread(positive: Moments, negative: Moments, *, signed: bool) -> Array:
-    squares = positive.m2 + negative.m2 if signed else positive.abs_m2 + negative.abs_m2
-    return np.sqrt(squares / (positive.n + negative.n - 2))
+    return merge_folds(folds, (i for i in range(len(folds)) if i not in out))
