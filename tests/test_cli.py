@@ -165,22 +165,25 @@ def test_without_outliers_units_files_and_controls_are_others(folder, here, caps
 
 
 BAD = [
-    (["--percentage", "0"], "percentage must be above 0 and at most 100; got 0.0"),
-    (["--percentage", "-1"], "got -1.0"),
-    (["--percentage", "101"], "got 101.0"),
-    (["--percentage", "nan"], "got nan"),
+    (["--percentage", "0"], "--percentage wants a number above 0 and at most 100; found 0.0"),
+    (["--percentage", "-1"], "found -1.0"),
+    (["--percentage", "101"], "found 101.0"),
+    (["--percentage", "nan"], "found nan"),
     (["--percentage", "ten"], "percentage"),
     (["--percentage", "1", "--num-units", "5"], "not both"),
     (["--num-units", "100"], "between 1 and 48"),
-    (["--localize-range", "90-80"], "'90-80' is not possible"),
+    (["--localize-range", "90-80"], "--localize-range wants 100-100, 0-0 or START-END"),
     (["--localize-range", "99-100", "--percentage", "50"], "widen the range"),
-    (["--outlier-threshold", "0"], "outlier-threshold must be a number above 0; got 0.0"),
+    (["--outlier-threshold", "0"], "--outlier-threshold wants a number above 0; found 0.0"),
     (
         ["--percentage", "5", "--exclude-outliers", "--outlier-threshold", "0.01"],
         "may be selected (48 are excluded); ask for fewer",
     ),
     (["--device", "cuda:9"], "device 'cuda:9' is not there; found: cpu"),
-    (["--device", "toaster"], "device 'toaster' is not there"),
+    (
+        ["--device", "toaster"],
+        "--device wants auto, cpu, cuda, mps or cuda:N; found the",
+    ),
     (["--stimuli", "nowhere"], "no stimuli 'nowhere'"),
     (["--stimuli", "empty.csv"], "empty.csv needs columns text, condition"),
     (["--stimuli", "header.csv"], "header.csv holds no stimuli"),
@@ -192,9 +195,9 @@ BAD = [
     (["--stimuli", "folder"], "folder holds no .csv files"),
     (["--cache-dir", "empty.csv/x"], "cannot be written"),
     (["--blocks", "model.nowhere"], "no list of blocks at 'model.nowhere'"),
-    (["--threads", "0"], "threads must be at least 1"),
+    (["--threads", "0"], "--threads wants a whole number, 1 to"),
     (["--percntage", "5"], "Did you mean --percentage?"),
-    (["--method", "magic"], "no method 'magic'; use one of ttest"),
+    (["--method", "magic"], "--method wants one of ttest"),
     (["--model-name", "./nowhere"], "no such file or folder"),
     (["--model-name", "not a name"], "nor a possible hub id"),
     (["--model-name", "folder"], "no config.json in it"),
@@ -225,8 +228,11 @@ UNITS = ["--model-name", "tiny", "--device", "cpu", "--num-units", "3"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["localize", "--model-name", HALF], "nor a possible hub id"),
-        (["localize", *UNITS, "--stimuli", f"x{HALF}.csv"], "got 'x\\udcff'"),
+        (["localize", "--model-name", HALF], "--model-name wants a name; found the text '\\udcff'"),
+        (
+            ["localize", *UNITS, "--stimuli", f"x{HALF}.csv"],
+            "found the text 'x\\udcff.csv'",
+        ),
         (["lesion", *UNITS, "--stimuli", "mine.csv", "--prompt", HALF], "the prompt '\\udcff'"),
         (["evaluate", *UNITS, "--mask", HALF], "no mask '\\udcff'"),
         (["evaluate", *UNITS, "--limit", "1", "-o", HALF], "'\\udcff' is no UTF-8 text, which"),

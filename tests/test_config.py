@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import time
 import tracemalloc
 from contextlib import suppress
-from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +15,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lsns import LsnsError, UnitMask, load_model, localize
+from lsns import LsnsError, UnitMask, localize
 from lsns.cli import run
 from lsns.config import (
     AnalysisConfig,
@@ -28,10 +25,10 @@ from lsns.config import (
     LesionConfig,
     ModelConfig,
     commented_default,
-    schema,
+    options,
 )
 from lsns.experiment import code_of, resolve, run_experiment
-from lsns.models.factory import ModelRequest
+from lsns.specs import Option
 from tests.conftest import REPOSITORY
 from tests.test_imports import imported_by
 from tests.tiny import write_inputs
@@ -53,14 +50,12 @@ cache_dir: "my_cache"
 """  # noqa: W293 (as it stands in the guide)
 
 
-def table_row(key: str, entry: Field[Any]) -> str:
+def table_row(option: Option) -> str:
     """A key's row in docs/configuration.md."""
-    value = yaml.safe_dump([entry.default], default_flow_style=True)
-    if isinstance(entry.default, tuple):
-        value = yaml.safe_dump([list(entry.default)], default_flow_style=True)
-    meta = entry.metadata
-    name = f"`{key}`" + (f" (or `{meta['alias']}`)" if meta["alias"] else "")
-    return f"| {name} | {meta['kind'].words} | `{value.strip()[1:-1]}` | {meta['doc']} |"
+    value = list(option.default) if isinstance(option.default, tuple) else option.default
+    default = yaml.safe_dump([value], default_flow_style=True).strip()[1:-1]
+    name = f"`{option.key}`" + (" (or `torch_dtype`)" if option.key == "model.dtype" else "")
+    return f"| {name} | {option.wants.words} | `{default}` | {option.meaning} |"
 
 
 @pytest.fixture
@@ -95,9 +90,9 @@ def test_the_commented_default_is_the_default(file, capsys):
     assert printed == commented_default()
     assert file(printed) == ExperimentConfig()
     assert max(map(len, printed.splitlines())) <= 100
-    for key, entry in schema():
-        assert re.search(rf"^ *{key.rpartition('.')[2]}: ", printed, re.M), key
-        assert entry.metadata["doc"].split()[0] in printed
+    for option in options():
+        assert re.search(rf"^ *{option.name}: ", printed, re.M), option
+        assert option.meaning.split()[0] in printed
 
 
 TEXT = st.text(min_size=1).filter(str.strip)
@@ -125,7 +120,7 @@ def test_to_yaml_and_back(tmp_path_factory, prompts, percentage, seeds, revision
     assert ExperimentConfig.from_yaml(config.to_yaml(path)) == config
     keys = {f"{k}.{i}" if isinstance(v, dict) else k for k, v in config.to_dict().items()
             for i in (v if isinstance(v, dict) else [k])}  # fmt: skip
-    assert keys == {key for key, _ in schema()}
+    assert keys == {option.key for option in options()}
 
 
 def test_what_is_written_has_no_aliases(tmp_path):
@@ -134,19 +129,10 @@ def test_what_is_written_has_no_aliases(tmp_path):
     assert ExperimentConfig.from_yaml(config.to_yaml(tmp_path / "x.yaml")) == config
 
 
-def test_everything_that_the_functions_take_is_a_key():
-    loading = set(inspect.signature(load_model).parameters)
-    assert {entry.name for entry in fields(ModelConfig)} == loading | {"plugins"}
-    assert {entry.name for entry in fields(ModelRequest)} == loading
-    localizing = set(inspect.signature(localize).parameters)
-    elsewhere = {"model", "contrast", "cache_dir", "progress"}
-    assert {entry.name for entry in fields(AnalysisConfig)} == localizing - elsewhere
-
-
 def test_the_documentation_lists_every_key():
     text = DOCS.read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert rows == [table_row(key, entry) for key, entry in schema()]
+    assert rows == [table_row(option) for option in options()]
 
 
 def test_the_documentations_example_is_read(file):

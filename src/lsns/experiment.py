@@ -6,13 +6,13 @@ import logging
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from lsns.analysis import MomentsAnalyzer
+from lsns.analysis import BaseAnalyzer, MomentsAnalyzer
 from lsns.analysis.results import save_results
 from lsns.audits.auditing import Audit, AuditOptions, audit
 from lsns.config import AnalysisConfig, ExperimentConfig, LesionConfig, is_written_by_lsns
@@ -20,7 +20,6 @@ from lsns.errors import LsnsError
 from lsns.evaluation.benchmarks import check_items, parse_benchmarks
 from lsns.evaluation.conditions import Target, make_targets
 from lsns.lesions.continuations import Continuation, continue_under_lesions
-from lsns.lesions.controls import Control
 from lsns.localization import Localization, localize, make_analyzer, select, units_path
 from lsns.models.factory import ModelRequest, SharedRequest
 from lsns.plugins import load_module, names_code, permit
@@ -36,6 +35,7 @@ from lsns.report.results import (
     VERSIONS,
 )
 from lsns.report.text import describe_continuations
+from lsns.specs import Control
 from lsns.stimuli.contrast import Contrast
 from lsns.stimuli.networks import load_contrast
 from lsns.store import (
@@ -116,14 +116,19 @@ def run_experiment(
     permit(own if allow_code else [*own, *tasks], allowed=allow_code)
     for plugin in config.model.plugins:
         load_module(plugin)
-    options = _audit_options(config)
     config, contrast = resolve(config)
     folder = _output_folder(config.output_dir)
     with _alone(folder):
         _check_not_lost(source, folder / CONFIG)
         _check_items(config, folder)
-        request = SharedRequest.of(_request(config))
-        found = _localize(request, contrast, config, progress=progress)
+        request = SharedRequest.of(config.model)
+        found = localize(
+            request,
+            contrast,
+            **config.analysis.arguments(),
+            cache_dir=config.cache_dir,
+            progress=progress,
+        )
         run = _digest_of_run(config, found)
         # From here on the folder is this run's: what it does not write must not be another's.
         paths = [_take_over(folder, config, run), _write_versions(folder / VERSIONS)]
@@ -134,7 +139,7 @@ def run_experiment(
         paths += _write_continuations(folder, continuations, run)
         study = _evaluate(request, config, found, run, allow_code=allow_code, progress=progress)
         paths += [] if study is None else [folder / name for name in STUDY_FILES]
-        audited = _audit(request, config, found, study, options, progress=progress)
+        audited = _audit(request, config, found, study, progress=progress)
         paths += [] if audited is None else [_write_audit(folder, audited, run)]
         paths += _write_page(folder) if config.report else []
     return ExperimentResult(config, found, continuations, study, audited, tuple(paths))
@@ -258,7 +263,7 @@ def resolve(config: ExperimentConfig) -> tuple[ExperimentConfig, Contrast]:
 
 
 def _selection_defaults(analysis: AnalysisConfig) -> dict[str, Any]:
-    analyzer = make_analyzer(analysis.method, _selection(analysis))
+    analyzer = _analyzer(analysis)
     if not isinstance(analyzer, MomentsAnalyzer):
         return {}
     percentage = analysis.percentage
@@ -267,38 +272,9 @@ def _selection_defaults(analysis: AnalysisConfig) -> dict[str, Any]:
     return {"percentage": percentage, "per_layer": analyzer.per_layer}
 
 
-def _selection(analysis: AnalysisConfig) -> dict[str, Any]:
+def _analyzer(analysis: AnalysisConfig) -> BaseAnalyzer:
     names = ("percentage", "num_units", "localize_range", "per_layer", "seed")
-    return {name: getattr(analysis, name) for name in names}
-
-
-def _outlier_options(analysis: AnalysisConfig) -> dict[str, Any]:
-    return {name: getattr(analysis, name) for name in ("exclude_outliers", "outlier_threshold")}
-
-
-def _request(config: ExperimentConfig) -> ModelRequest:
-    options = asdict(config.model)
-    del options["plugins"]
-    return ModelRequest(**options)
-
-
-def _localize(
-    model: ModelRequest, contrast: Contrast, config: ExperimentConfig, *, progress: bool
-) -> Localization:
-    analysis = config.analysis
-    return localize(
-        model,
-        contrast,
-        method=analysis.method,
-        **_selection(analysis),
-        **_outlier_options(analysis),
-        pooling=analysis.pooling,
-        max_tokens=analysis.max_tokens or None,
-        cache_dir=config.cache_dir,
-        overwrite=analysis.overwrite,
-        batch_size=analysis.batch_size,
-        progress=progress,
-    )
+    return make_analyzer(analysis.method, {name: getattr(analysis, name) for name in names})
 
 
 def _continue_all(
@@ -323,7 +299,7 @@ def _continue_all(
                 control=control,
                 control_seed=seed,
                 mode=lesion.mode,
-                **asdict(generation),
+                **generation.but(),
             )
         ]
         for prompt in config.prompts
@@ -353,15 +329,9 @@ def _evaluate(
     study = evaluate(
         request,
         _targets(config, found),
-        asked.benchmarks,
-        seeds=asked.seeds,
-        modes=asked.modes,
-        prefix=asked.prefix,
-        limit=asked.limit,
+        **asked.but("doses", "controls", "part_controls", "split_outliers"),
         output_dir=Path(config.output_dir) / STUDY,
         cache_dir=config.cache_dir,
-        batch_size=asked.batch_size,
-        resamples=asked.resamples,
         allow_code=allow_code,
         progress=progress,
     )
@@ -395,17 +365,13 @@ def _with_controls(target: Target, kinds: Sequence[str] | None) -> Target:
 
 def _dose(analysis: AnalysisConfig, found: Localization, percentage: float) -> Localization:
     """The same localization of another percentage of the units."""
-    other = {**_selection(analysis), "percentage": percentage, "num_units": None}
-    analyzer = make_analyzer(analysis.method, other)
-    return select(found.measurement, analyzer, **_outlier_options(analysis))
-
-
-def _audit_options(config: ExperimentConfig) -> AuditOptions:
-    names = ("halves", "permutations", "alpha", "seed")
-    try:
-        return AuditOptions(**{name: getattr(config.audit, name) for name in names})
-    except LsnsError as error:
-        raise LsnsError(f"audit: {error}") from None
+    other = replace(analysis, percentage=percentage, num_units=None)
+    return select(
+        found.measurement,
+        _analyzer(other),
+        exclude_outliers=analysis.exclude_outliers,
+        outlier_threshold=analysis.outlier_threshold,
+    )
 
 
 def _audit(
@@ -413,19 +379,19 @@ def _audit(
     config: ExperimentConfig,
     found: Localization,
     study: Study | None,
-    options: AuditOptions,
     *,
     progress: bool,
 ) -> Audit | None:
-    if not config.audit.enabled:
+    asked = config.audit
+    if not asked.enabled:
         return None
     return audit(
         found,
         model=request,
         study=study,
-        overlaps=config.audit.overlaps,
-        profile=config.audit.profile,
-        options=options,
+        overlaps=asked.overlaps,
+        profile=asked.profile,
+        options=AuditOptions.of(asked),
         batch_size=config.analysis.batch_size,
         progress=progress,
     )

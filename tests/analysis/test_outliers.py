@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from lsns.analysis.outliers import THRESHOLD, check_threshold, outlier_units
-from lsns.cli import LocalizationOptions
-from lsns.config import AnalysisConfig
 from lsns.errors import LsnsError
 from lsns.localization import localize
+from lsns.specs import AnalysisConfig
 
 MAGNITUDES = np.exp(np.random.default_rng(0).normal(0, 1.5, (4, 101)))
 
@@ -41,5 +40,4 @@ def test_what_is_no_threshold(threshold: float) -> None:
 
 def test_one_default_everywhere() -> None:
     here = inspect.signature(localize).parameters["outlier_threshold"].default
-    assert LocalizationOptions().outlier_threshold == AnalysisConfig().outlier_threshold == here
-    assert here == THRESHOLD == 10
+    assert AnalysisConfig().outlier_threshold == here == THRESHOLD == 10

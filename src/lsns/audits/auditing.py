@@ -4,32 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lsns.analysis import MomentsAnalyzer
-from lsns.analysis.selection import random_state
 from lsns.audits.audit import Audit
-from lsns.audits.calibration import (
-    ALPHA,
-    MOST_PERMUTATIONS,
-    PERMUTATIONS,
-    permutation_test,
-)
+from lsns.audits.calibration import permutation_test
 from lsns.audits.confounds import audit_confounds
 from lsns.audits.items import Items
 from lsns.audits.lesions import LesionEvidence, find_evidence
 from lsns.audits.outliers import audit_outliers
 from lsns.audits.protocols import compare_methods, compare_protocols
-from lsns.audits.reliability import (
-    HALVES,
-    MOST_HALVES,
-    PERCENTAGES,
-    measure_reliability,
-)
+from lsns.audits.reliability import measure_reliability
 from lsns.audits.selectivity import measure_selectivity
 from lsns.audits.verdict import Parts, conclude, judge
 from lsns.errors import LsnsError
@@ -37,49 +26,12 @@ from lsns.evaluation.study import Study
 from lsns.localization import Localization
 from lsns.measurement import further_activations
 from lsns.models.factory import ModelRequest, check_model
+from lsns.specs import AuditOptions
 
 if TYPE_CHECKING:
     from lsns.models.base import BaseModel
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditOptions:
-    """How much is computed.
-
-    Attributes:
-        percentages: for which reliability is measured, beside the localization's own; one that
-            selects no unit of a small model, or more than may be selected, is left out.
-        halves: random halves.
-        permutations: shuffles of the labels.
-        alpha: family-wise error rate of the permutation threshold.
-        seed: of splits and shuffles.
-    """
-
-    percentages: tuple[float, ...] = PERCENTAGES
-    halves: int = HALVES
-    permutations: int = PERMUTATIONS
-    alpha: float = ALPHA
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        bounds = {"halves": (1, MOST_HALVES), "permutations": (19, MOST_PERMUTATIONS)}
-        for name, (least, most) in bounds.items():
-            if not least <= getattr(self, name) <= most:
-                found = getattr(self, name)
-                raise LsnsError(f"{name} must be at least {least} and at most {most}; got {found}")
-        for percentage in self.percentages:
-            if not 0 < percentage <= 100:
-                raise LsnsError(f"percentages must be above 0 and at most 100; got {percentage}")
-        random_state(self.seed)
-        if not 0 < self.alpha < 1:
-            raise LsnsError(f"alpha must lie between 0 and 1; got {self.alpha}")
-        if self.alpha * (self.permutations + 1) < 1:
-            raise LsnsError(
-                f"alpha {self.alpha:g} cannot be reached with {self.permutations} permutations; "
-                f"use at least {int(np.ceil(1 / self.alpha)) - 1}"
-            )
 
 
 def audit(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lsns.errors import LsnsError
 from lsns.models.source import ModelSource, model_type, resolve_model
 from lsns.plugins import MODELS, installed
+from lsns.specs import ModelSpec
 
 if TYPE_CHECKING:  # torch is imported when a model is made, not before
     from lsns.models.base import BaseModel
@@ -63,22 +64,11 @@ class ModelFactory:
 
 
 @dataclass(frozen=True)
-class ModelRequest:
+class ModelRequest(ModelSpec):
     """A model as asked for; see `load_model`. It is loaded only when its activations are missing.
 
     Attributes: the arguments of `load_model`.
     """
-
-    name: str
-    device: str = "auto"
-    dtype: str = "float32"
-    revision: str | None = None
-    pretrained: bool = True
-    seed: int = 42
-    trust_remote_code: bool = False
-    blocks: str | None = None
-    device_map: str | None = None
-    quantization: str | None = None
 
     def source(self) -> ModelSource | None:
         """Where its files are, found without torch; None for a registered model."""
@@ -93,16 +83,12 @@ class ModelRequest:
 
     def load(self) -> BaseModel:
         """Load it."""
-        return load_model(**asdict(self))
+        return load_model(**self.but())
 
 
+@dataclass(frozen=True)
 class SharedRequest(ModelRequest):
     """A model as asked for, which is loaded once: for localizing, evaluating, continuing texts."""
-
-    @classmethod
-    def of(cls, request: ModelRequest) -> SharedRequest:
-        """The same request; itself if it is shared already."""
-        return request if isinstance(request, cls) else cls(**asdict(request))
 
     @cached_property
     def _loaded(self) -> BaseModel:
@@ -160,7 +146,7 @@ def load_model(
         dtype: `float32`, `bfloat16`, `float16` or `auto`.
         revision: branch, tag or commit (also abbreviated) of a hub repository.
         pretrained: False for random weights of the same architecture.
-        seed: of the random weights.
+        seed: random seed for the random weights.
         trust_remote_code: run code that comes with the model.
         blocks: dotted path of the list of blocks, where it is not found by itself.
         device_map: spread a large model over devices: `auto`, or what transformers takes. `device`
@@ -170,12 +156,6 @@ def load_model(
     Raises:
         LsnsError: no such model or device, or it cannot be loaded.
     """
-    options: dict[str, Any] = {
-        "device": device,
-        "dtype": dtype,
-        "pretrained": pretrained,
-        "seed": seed,
-    }
     # A registered model need not know what it was not asked for.
     extra = {
         "revision": revision,
@@ -184,5 +164,7 @@ def load_model(
         "device_map": device_map,
         "quantization": quantization,
     }
-    options |= {key: value for key, value in extra.items() if value not in (None, False)}
-    return ModelFactory.create_model(name, **options)
+    asked = {key: value for key, value in extra.items() if value not in (None, False)}
+    return ModelFactory.create_model(
+        name, device=device, dtype=dtype, pretrained=pretrained, seed=seed, **asked
+    )
