@@ -450,7 +450,7 @@ def _verify(model: str, /, *, revision: str | None = None) -> None:
     revision
         Branch, tag or commit of a hub model.
     """
-    from lsns.models.verification import verify_model
+    from lsns.models.source import verify_model
 
     for file in verify_model(model, revision=revision):
         print(file, flush=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import lsns
-from lsns.models.source import cached_commit, resolve_model
+from lsns.models.hub import ModelRepository
+from lsns.models.source import resolve_model
 from tests.tiny import make_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -79,7 +80,7 @@ def test_a_hub_model_in_the_local_cache_needs_no_hub(user_cache, hub_cache):
     source = resolve_model("someone/tiny")
     assert (source.kind, source.label) == ("hub", "tiny")
     assert source.revision == COMMIT
-    assert cached_commit("someone/tiny", "main") == COMMIT
+    assert ModelRepository("someone/tiny", "main").here().name == COMMIT
     model = lsns.load_model("someone/tiny", device="cpu")
     assert model.shape == (3, 16)
     assert model.label == "tiny"

@@ -58,11 +58,11 @@ def lesion(
     at the end, also after an exception.
 
     Args:
-        model: from `load_model`.
-        mask: of the model's shape, at least one unit; or what `localize` found.
+        model: a model from `lsns.load_model`.
+        mask: the units, at least one, for a model of this shape; or what `lsns.localize` found.
         mode: `zero` (as published), or `mean`: the mean activation, which keeps a unit's usual
             contribution and takes away only its variation.
-        means: for mode `mean`, the values, e.g. `Localization.means`.
+        means: the values for mode `mean`, (n_layers, hidden_size), e.g. `Localization.means`.
 
     Yields:
         A `Lesion`, which counts how often it acted.

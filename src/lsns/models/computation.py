@@ -14,8 +14,8 @@ import json
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from lsns.store import digest_of
 
 
 class Computes(Protocol):
-    """What is read of a model of this package to know what it computes; see `BaseModel`."""
+    """What is read of a `BaseModel` to know what it computes."""
 
     model: nn.Module
     tokenizer: Any
@@ -57,19 +57,17 @@ SAMPLED = 16
 def computed_identity(model: Computes) -> str | None:
     """Names what a model in memory computes; None if it does not compute the same twice.
 
-    Lesions are no part of it: they are taken off while the model is probed.
+    Lesions are no part of it: they are paused while the model is probed.
     """
     module = model.model
     try:
-        hooks = _hooks(module)
         with without_lesions(module):
             content = {
                 "probe": _probe(model),
-                "weights": _content(module),
+                "weights": _weights(module),
                 "tokenizer": _tokenizer(model.tokenizer),
                 "layers": model.get_layer_names(),
-                "code": _code_of_model(model),
-                "hooks": hooks,
+                "code": [_name_of(type(model)), _code_of_class(type(model)), _foreign_code(model)],
             }
     except Exception:
         # Whatever a model of one's own raises: it is then run, not looked up, and says why itself.
@@ -77,29 +75,26 @@ def computed_identity(model: Computes) -> str | None:
     return None if content["probe"] is None else f"computed:{digest_of(content)}"
 
 
-def state_of(model: Computes) -> str:
-    """Names all of a model that may be changed in memory without a foreign hook or `forward`.
+def state_of(model: Computes) -> str | None:
+    """Names all of a model that may be changed in memory; None if foreign code runs in it.
 
-    To be compared within one process: with what it was when the model was loaded.
+    That is a hook, a patched method, or a class of none of the known packages. To be compared
+    within one process: with what it was when the model was loaded.
     """
-    modules = [[name, _name_of(type(m)), _attributes(m)] for name, m in model.model.named_modules()]
+    if is_patched() or _foreign_code(model):
+        return None
+    module: Any = model.model
+    config: Any = getattr(module, "config", None)
     content = {
-        "modules": modules,
-        "weights": _sampled(model.model),
+        "modules": [
+            [name, _name_of(type(m)), _attributes(m)] for name, m in module.named_modules()
+        ],
+        "weights": _sampled(module),
         "layers": model.get_layer_names(),
-        "config": _config(model.model),
+        "config": config.to_json_string(use_diff=False) if hasattr(config, "to_json_string") else 0,
         "tokenizer": [_name_of(type(model.tokenizer)), _token_ids(model.tokenizer)],
     }
     return digest_of(content)
-
-
-def is_foreign(model: Computes) -> bool:
-    """Whether code runs in it that is of none of the known packages: a hook, a patched method."""
-    shadowed = [name for name in vars(model) if callable(getattr(type(model), name, None))]
-    kinds = {type(module) for module in model.model.modules()}
-    calls = [type(model).forward, *(kind.forward for kind in kinds)]
-    calls += [call for module in model.model.modules() for _, call in _patches(module)]
-    return bool(shadowed) or is_patched() or not all(map(_is_known, calls))
 
 
 def is_patched() -> bool:
@@ -126,11 +121,33 @@ def check_weights(module: nn.Module) -> None:
 # What is in a model.
 
 
-def _content(module: nn.Module) -> str:
+def _weights(module: nn.Module) -> str:
+    """SHA-256 of all tensors, each after what names it."""
     digest = hashlib.sha256()
-    for piece in _pieces(module):
-        digest.update(piece)
+    values = {**dict(module.named_buffers()), **module.state_dict()}
+    for name, value in sorted(values.items()):
+        is_kept = isinstance(value, torch.Tensor) and value.is_meta
+        _add(digest, name, _weight_elsewhere(module, name) if is_kept else value)
     return digest.hexdigest()
+
+
+def _add(digest: Any, name: str, value: Any) -> None:
+    flatten = getattr(value, "__tensor_flatten__", None)
+    if isinstance(value, (tuple, list)):
+        for index, part in enumerate(value):
+            _add(digest, f"{name}.{index}", part)
+    elif not isinstance(value, torch.Tensor):
+        digest.update(f"{name} {value!r}".encode())
+    elif flatten is not None:
+        names, context = flatten()
+        digest.update(f"{name} {_name_of(type(value))} {context!r}".encode())
+        for part in names:
+            _add(digest, f"{name}.{part}", getattr(value, part))
+    else:
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        if not value.is_meta:
+            plain = value.detach().dequantize() if value.is_quantized else value.detach()
+            digest.update(plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def _sampled(module: nn.Module) -> list[list[Any]]:
@@ -140,48 +157,19 @@ def _sampled(module: nn.Module) -> list[list[Any]]:
     To read everything would take as long as to load the model, each time.
     """
     values = {**dict(module.named_parameters()), **module.state_dict()}
-    return [
-        [name, value._version if not value.is_inference() else 0, _some_of(value)]
+    plain = {
+        name: value.detach().reshape(-1)
         for name, value in sorted(values.items())
         if type(value) in (torch.Tensor, nn.Parameter) and not value.is_meta
+    }
+    return [
+        [
+            name,
+            values[name]._version if not values[name].is_inference() else 0,
+            repr(flat[:: max(1, len(flat) // SAMPLED)].tolist()),
+        ]
+        for name, flat in plain.items()
     ]
-
-
-def _some_of(tensor: torch.Tensor) -> str:
-    plain = tensor.detach().reshape(-1)
-    return repr(plain[:: max(1, len(plain) // SAMPLED)].tolist())
-
-
-def _pieces(module: nn.Module) -> Iterator[Any]:
-    """The bytes of all tensors, each after what names it."""
-    values = {**dict(module.named_buffers()), **module.state_dict()}
-    for name, value in sorted(values.items()):
-        if isinstance(value, torch.Tensor) and value.is_meta:
-            value = _weight_elsewhere(module, name)
-        yield from _bytes(name, value)
-
-
-def _bytes(name: str, value: Any) -> Iterator[Any]:
-    flatten = getattr(value, "__tensor_flatten__", None)
-    if isinstance(value, (tuple, list)):
-        for index, part in enumerate(value):
-            yield from _bytes(f"{name}.{index}", part)
-    elif not isinstance(value, torch.Tensor):
-        yield f"{name} {value!r}".encode()
-    elif flatten is not None:
-        names, context = flatten()
-        yield f"{name} {_name_of(type(value))} {context!r}".encode()
-        for part in names:
-            yield from _bytes(f"{name}.{part}", getattr(value, part))
-    else:
-        yield f"{name} {value.dtype} {tuple(value.shape)}".encode()
-        if not value.is_meta:
-            yield _raw(value)
-
-
-def _raw(tensor: torch.Tensor) -> Any:
-    plain = tensor.detach().dequantize() if tensor.is_quantized else tensor.detach()
-    return plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 def _weight_elsewhere(module: nn.Module, name: str) -> torch.Tensor:
@@ -197,11 +185,6 @@ def _weight_elsewhere(module: nn.Module, name: str) -> torch.Tensor:
         f"weight {name} of {type(module).__name__} is on no device (meta), and nothing says where "
         "it is kept; load the weights first"
     )
-
-
-def _config(module: nn.Module) -> Any:
-    config: Any = getattr(module, "config", None)
-    return config.to_json_string(use_diff=False) if hasattr(config, "to_json_string") else None
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
@@ -238,138 +221,114 @@ def _token_ids(tokenizer: Any) -> list[list[int]]:
 
 def _probe(model: Computes) -> str | None:
     """SHA-256 of block outputs and logits of the fixed texts; None if they differ the next time."""
-    tokens = _token_ids(model.tokenizer)
-    tokens = [ids[: model.context_length or 64][:64] for ids in tokens if ids]
-    width = max(map(len, tokens))
-    ids = torch.tensor([[*one, *[0] * (width - len(one))] for one in tokens], device=model.device)
-    mask = torch.tensor([[1] * len(one) + [0] * (width - len(one)) for one in tokens])
+    tokens = [ids[: model.context_length or 64][:64] for ids in _token_ids(model.tokenizer) if ids]
+    lengths = torch.tensor([[len(ids)] for ids in tokens], device=model.device)
+    rows = [torch.tensor(ids, device=model.device) for ids in tokens]
+    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    mask = (torch.arange(ids.shape[1], device=model.device) < lengths).long()
     with model.evaluating(), torch.random.fork_rng():
-        first, second = (_run(model, ids, mask.to(model.device)) for _ in range(2))
+        first, second = (_outputs(model, ids, mask) for _ in range(2))
     return first if first == second else None
 
 
-def _run(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> str:
+def _outputs(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> str:
+    """SHA-256 of all block outputs and of the logits."""
     digest = hashlib.sha256()
-
-    def take(layer: int, hidden: torch.Tensor) -> None:
-        for piece in _bytes(f"block {layer}", hidden):
-            digest.update(piece)
-
     blocks = [model.model.get_submodule(name) for name in model.get_layer_names()]
-    with BLOCK_OUTPUT.reading(blocks, take):
+    with BLOCK_OUTPUT.reading(blocks, lambda layer, units: _add(digest, f"{layer}", units)):
         model.forward(ids, mask)
-    for piece in _bytes("logits", _logits(model, ids, mask)):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _logits(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-    try:
+    # A model that is run in a way of its own need not be a causal one.
+    with suppress(Exception):
         output = model.model(input_ids=ids, attention_mask=mask)
-    except Exception:
-        # A model that is run in a way of its own need not be a causal one.
-        return []
-    found = getattr(output, "logits", output)
-    parts = found if isinstance(found, (tuple, list)) else [found]
-    return [part for part in parts if isinstance(part, torch.Tensor)]
+        found = getattr(output, "logits", output)
+        parts = found if isinstance(found, (tuple, list)) else [found]
+        _add(digest, "logits", [part for part in parts if isinstance(part, torch.Tensor)])
+    return digest.hexdigest()
 
 
 # Code.
 
 
-def _hooks(module: nn.Module) -> list[list[str]]:
-    """Foreign code that is attached to modules, in the order in which it acts."""
-    return [
-        [name, kind, "lesion" if is_lesion(call) else _code_of_call(call)]
-        for name, part in module.named_modules()
-        if not all(_is_known(call) for _, call in _patches(part))
-        for kind, call in _patches(part)
+def _foreign_code(model: Computes) -> list[list[str]]:
+    """Code of no known package that runs in a model, by where it stands, in the order of acting."""
+    kinds = {type(model), *map(type, model.model.modules())}
+    classes = [[_name_of(k), _code_of_class(k)] for k in kinds if not _is_known(k.forward)]
+    shadowed = [
+        [name, _code_of(call)]
+        for name, call in vars(model).items()
+        if callable(getattr(type(model), name, None))
     ]
+    attached = [
+        [name, kind, "lesion" if is_lesion(call) else _code_of(call)]
+        for name, module in model.model.named_modules()
+        # A lesion alone is no other model; that it stands before a hook, or after, is.
+        if not all(_is_known(call) for _, call in _patches(module))
+        for kind, call in _patches(module)
+    ]
+    return [*sorted(classes), *shadowed, *attached]
 
 
-def _patches(module: nn.Module) -> list[tuple[str, Callable[..., Any]]]:
+def _patches(module: nn.Module) -> list[tuple[str, Any]]:
     """What one module has beside its class: hooks, and a `forward` of its own."""
     found = [(kind, hook) for kind in HOOKS for hook in getattr(module, kind).values()]
     own = vars(module).get("forward")
     return found if own is None else [*found, ("forward", own)]
 
 
-def _code_of_model(model: Computes) -> list[Any]:
-    kinds = {type(module) for module in model.model.modules()}
-    foreign = sorted([_name_of(k), _code_of_class(k)] for k in kinds if not _is_known(k.forward))
-    patched = {
-        name: _code_of_call(value)
-        for name, value in vars(model).items()
-        if callable(getattr(type(model), name, None))
-    }
-    return [_name_of(type(model)), _code_of_class(type(model)), patched, foreign]
-
-
 def _code_of_class(kind: type) -> str:
     """Of all methods that are written outside the known packages, by their byte code."""
     methods = {
-        f"{parent.__qualname__}.{name}": _code_of_call(value)
+        f"{parent.__qualname__}.{name}": _code_of(value)
         for parent in kind.__mro__
         for name, value in vars(parent).items()
-        if any(not _is_from_known(function) for function in _functions(value))
+        if not all(map(_is_from_known, _functions(value)))
     }
     return digest_of(methods)
 
 
-def _code_of_call(call: object) -> str:
+def _code_of(call: object) -> str:
     """SHA-256 of byte code, constants and plain values that the code is bound to."""
-    parts = [_described_function(function) for function in _functions(call)]
-    return digest_of({"name": _name_of(call), "functions": parts})
+    return digest_of({_name_of(call): [_described(one) for one in _functions(call)]})
 
 
-def _described_function(function: types.FunctionType) -> list[Any]:
-    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-    bound = [*cells, *(function.__defaults__ or ())]
-    return [_described_code(function.__code__), [repr(v) for v in bound if _is_value(v)]]
-
-
-def _described_code(code: types.CodeType) -> list[Any]:
-    return [code.co_code.hex(), list(code.co_names), [_constant(one) for one in code.co_consts]]
-
-
-def _constant(value: object) -> Any:
-    if isinstance(value, types.CodeType):
-        return _described_code(value)
-    # The order in a set of words differs between processes.
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
-
-
-def _is_value(value: object) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str, bytes))
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:
-        return False
+def _described(code: object) -> Any:
+    match code:
+        case types.FunctionType():
+            bound = list(code.__defaults__ or ())
+            for cell in code.__closure__ or ():
+                with suppress(ValueError):  # not filled
+                    bound.append(cell.cell_contents)
+            plain = (type(None), bool, int, float, str, bytes)
+            return [_described(code.__code__), [repr(v) for v in bound if isinstance(v, plain)]]
+        case types.CodeType():
+            return [code.co_code.hex(), code.co_names, [_described(c) for c in code.co_consts]]
+        case frozenset():
+            # The order in a set of words differs between processes.
+            return sorted(map(repr, code))
+        case _:
+            return repr(code)
 
 
 def _functions(call: object) -> Iterator[types.FunctionType]:
     """The Python functions that a call goes through: decorated, bound, partial, an object's."""
-    seen: set[int] = set()
-    waiting = [call]
+    seen: dict[int, Any] = {id(None): None}
+    waiting: list[Any] = [call]
     while waiting:
-        one: Any = waiting.pop()
-        if one is None or id(one) in seen:
+        one = waiting.pop()
+        if id(one) in seen:
             continue
-        seen.add(id(one))
+        seen[id(one)] = one
         if isinstance(one, types.FunctionType):
             yield one
         elif isinstance(one, property):
-            waiting += [one.fget]
+            waiting.append(one.fget)
         elif isinstance(one, partial):
-            waiting += [one.func]
+            waiting.append(one.func)
         elif isinstance(one, (staticmethod, classmethod, types.MethodType)):
-            waiting += [one.__func__]
+            waiting.append(one.__func__)
         elif callable(one) and not isinstance(one, (type, types.BuiltinFunctionType)):
-            waiting += [type(one).__call__]
-        waiting += [getattr(one, "__wrapped__", None)]
+            waiting.append(type(one).__call__)
+        waiting.append(getattr(one, "__wrapped__", None))
 
 
 def _is_known(call: object) -> bool:
@@ -379,15 +338,12 @@ def _is_known(call: object) -> bool:
 
 
 def _is_from_known(function: types.FunctionType) -> bool:
-    return function.__code__.co_filename.startswith(_known_places())
-
-
-def _known_places() -> tuple[str, ...]:
     files = [getattr(sys.modules.get(name), "__file__", None) for name in KNOWN_PACKAGES]
     places = [f"{Path(file).parent}{os.sep}" for file in files if file]
     remote = getattr(sys.modules.get("transformers.utils"), "HF_MODULES_CACHE", None)
     # Code that came with a model's files is a part of their identity.
-    return (*places, *([f"{remote}{os.sep}"] if remote else []))
+    known = (*places, *([f"{remote}{os.sep}"] if remote else []))
+    return function.__code__.co_filename.startswith(known)
 
 
 def _name_of(value: object) -> str:

@@ -6,6 +6,7 @@ By content alone, so that the same files in a folder and in the hub's cache are 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,35 +62,34 @@ def files_read(folder: Path) -> list[Path]:
         for file in sorted(folder.iterdir())
         if file.suffix in MODEL_FILES and file.name not in UNREAD and file.is_file()
     ]
-    weights = _weights(folder)
+    weights = weights_of(folder)
     if not weights or read_json(folder / "config.json").get("transformers_weights"):
         return present
     others = [f for f in present if not _is_weights(f) or f.name.startswith("adapter_")]
     return sorted({*others, *(file for file in weights if file.is_file())})
 
 
-def missing_weights(folder: Path) -> str | None:
-    """The weights, or parts of them, that a folder lacks, in words; None: it has them."""
-    weights = _weights(folder)
-    if not weights:
-        return "weights"
-    lacking = [file.name for file in weights if not file.is_file()]
-    return f"weights ({', '.join(lacking)})" if lacking else None
+def weights_among(names: Iterable[str], read: Callable[[str], Path]) -> list[str]:
+    """Of the names of files in a folder, those that the weights are read from.
 
-
-def shards(index: Path) -> list[str]:
-    """The names of the files that an index of weights names."""
-    named = read_json(index).get("weight_map")
-    return sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
-
-
-def _weights(folder: Path) -> list[Path]:
-    first = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    Args:
+        names: all names.
+        read: where an index of weights, one of the names, can be read.
+    """
+    there = set(names)
+    first = next((name for name in WEIGHTS if name in there), None)
     if first is None:
         # A configuration may name others (`transformers_weights`).
-        return sorted(folder.glob("*.safetensors"))
-    parts = shards(first) if first.suffix == ".json" else []
-    return [first, *(folder / name for name in parts)]
+        return sorted(n for n in there if n.endswith(".safetensors") and "/" not in n)
+    index = read_json(read(first)).get("weight_map") if first.endswith(".json") else None
+    shards = {str(name) for name in index.values()} if isinstance(index, dict) else ()
+    return [first, *sorted(shards)]
+
+
+def weights_of(folder: Path) -> list[Path]:
+    """The files that the weights of a folder are read from; an index may name some that lack."""
+    names = [file.name for file in folder.iterdir() if file.is_file()]
+    return [folder / name for name in weights_among(names, folder.joinpath)]
 
 
 def _is_weights(file: Path) -> bool:

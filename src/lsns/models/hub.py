@@ -14,7 +14,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from lsns.errors import LsnsError
-from lsns.models.files import WEIGHTS, missing_weights, shards
+from lsns.models.files import WEIGHTS, weights_among, weights_of
 from lsns.store import atomic
 
 logger = logging.getLogger(__name__)
@@ -132,12 +132,8 @@ class Repository(ABC):
         return Path(constants.HF_HUB_CACHE) / f"{self.kind}s--{self.name.replace('/', '--')}"
 
     def _commits(self) -> list[str]:
-        folder = self._cache() / "snapshots"
-        return (
-            [p.name for p in folder.iterdir() if COMMIT.fullmatch(p.name)]
-            if folder.is_dir()
-            else []
-        )
+        there = (self._cache() / "snapshots").glob("*")
+        return [folder.name for folder in there if COMMIT.fullmatch(folder.name)]
 
     def _commit_here(self) -> str | None:
         ref = self._ref()
@@ -222,10 +218,8 @@ class Repository(ABC):
 
     def _announce(self, commit: str, sizes: Mapping[str, int], folder: Path) -> None:
         left = [size for name, size in sizes.items() if not (folder / name).is_file()]
-        logger.info(
-            "downloading %s at %s: %d files, %s", self.title(), commit[:12], len(left),
-            _in_bytes(sum(left)),
-        )  # fmt: skip
+        what = f"{self.title()} at {commit[:12]}: {len(left)} files, {_in_bytes(sum(left))}"
+        logger.info("downloading %s", what)
 
     def _explain(self, error: BaseException) -> tuple[str, str]:
         """What went wrong with the hub, and what to do."""
@@ -294,7 +288,11 @@ class ModelRepository(Repository):
             return "config.json"
         if not any(file.is_file() for pattern in TOKENIZERS for file in folder.glob(pattern)):
             return "tokenizer"
-        return missing_weights(folder) if self.weights else None
+        weights = weights_of(folder)
+        lacking = [file.name for file in weights if not file.is_file()]
+        if not self.weights or (weights and not lacking):
+            return None
+        return f"weights ({', '.join(lacking)})" if lacking else "weights"
 
     def choose(self, names: list[str], commit: str) -> list[list[str]]:
         """The small files first: where the configuration and weights are, they are, too."""
@@ -304,24 +302,19 @@ class ModelRepository(Repository):
         return [small, ["config.json", *self._weights(names, commit)]]
 
     def _weights(self, names: list[str], commit: str) -> list[str]:
+        from huggingface_hub import hf_hub_download
+
         if not self.weights:
             return []
-        first = next((name for name in WEIGHTS if name in names), None)
-        others = [name for name in names if name.endswith(".safetensors") and "/" not in name]
-        if first is None and others:
-            # One of them is named by the configuration (`transformers_weights`).
-            return others
-        if first is None:
+        found = weights_among(
+            names, lambda name: Path(hf_hub_download(self.name, name, revision=commit))
+        )
+        if not found:
             raise LsnsError(
                 f"{self.title()} has no weights that transformers reads on the hub (one of "
                 f"{', '.join(WEIGHTS)}); choose another, or {self.instead}"
             )
-        if not first.endswith(".json"):
-            return [first]
-        from huggingface_hub import hf_hub_download
-
-        index = Path(hf_hub_download(self.name, first, revision=commit))
-        return [first, *shards(index)]
+        return found
 
 
 @dataclass(frozen=True)
@@ -329,8 +322,8 @@ class MatchingFiles(Repository):
     """The files of a repository whose names match a pattern.
 
     Attributes:
-        pattern: of file names, as of a shell.
-        number: how many there are.
+        pattern: shell pattern for the names of the files that are wanted.
+        number: how many files of the repository have such names.
     """
 
     pattern: str = "*"
@@ -368,18 +361,11 @@ def _say_once(message: str) -> None:
 @contextmanager
 def _bars() -> Iterator[None]:
     """The hub's own bars on a terminal, and none elsewhere or where nothing is to be reported."""
-    from huggingface_hub.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
+    from huggingface_hub import utils
 
     shown = sys.stderr is not None and sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING)
-    if shown or are_progress_bars_disabled():
+    with ExitStack() as stack:
+        if not shown and not utils.are_progress_bars_disabled():
+            utils.disable_progress_bars()
+            stack.callback(utils.enable_progress_bars)
         yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()

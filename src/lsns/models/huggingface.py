@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from lsns.models.blocks import decoder_of, find_blocks
 from lsns.models.computation import check_weights
 from lsns.models.forward import run_module
 from lsns.models.hub import ModelRepository
-from lsns.models.loading import explained, in_a_line, quiet_transformers
+from lsns.models.loading import explained, loading
 from lsns.models.sites import BLOCK_OUTPUT
 from lsns.models.source import ModelSource, resolve_model
 
@@ -27,17 +26,20 @@ class HuggingFaceModel(BaseModel):
     """A causal language model from the hub, a folder, a `.gguf` file, or memory.
 
     Args:
-        name: see `lsns.load_model`.
-        device: see `BaseModel`.
-        dtype: see `BaseModel`.
+        name: `smollm2-135m` (bundled), a hub id, a local folder, or a `.gguf` file.
+        device: `auto` (cuda, else mps, else cpu), `cpu`, `cuda`, `mps` or `cuda:N`.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto` for that of the checkpoint.
         revision: branch, tag or commit (also abbreviated) of a hub repository.
-        pretrained: see `BaseModel`.
-        seed: see `BaseModel`.
+        pretrained: trained weights; otherwise random ones, drawn with `seed`.
+        seed: random seed for the draw.
         trust_remote_code: run code that comes with the model. Off unless asked for.
         blocks: dotted path of the list of blocks, where it is not found by itself.
         device_map: spread the model over devices, as transformers does it: `auto`, or a dictionary
             from module names to devices, the CPU and `disk`. `device` is then not used.
         quantization: `8bit` or `4bit` weights, by bitsandbytes.
+
+    Attributes:
+        source: where the model's files are.
     """
 
     def __init__(
@@ -57,15 +59,18 @@ class HuggingFaceModel(BaseModel):
         self._placement = _placement(name, device_map, quantization)
         self.quantization = quantization
         self.revision = revision
-        read = {"pretrained": pretrained, "trust_remote_code": trust_remote_code}
-        self._source = resolve_model(name, revision=revision, ask_hub=True, **read)
+        self.blocks_path = blocks
         self._trust_remote_code = trust_remote_code
-        self._blocks_path = blocks
+        read = {"pretrained": pretrained, "trust_remote_code": trust_remote_code}
+        self.source = resolve_model(name, revision=revision, ask_hub=True, **read)
         super().__init__(name, device=device, dtype=dtype, pretrained=pretrained, seed=seed)
-        if self._source.kind == "hub":
+        if self.source.kind == "hub":
             # All files of the repository are here only now.
-            here = resolve_model(self._source.location, revision=self._source.revision, **read)
-            self._source = replace(self._source, identity=here.identity)
+            here = resolve_model(self.source.location, revision=self.source.revision, **read)
+            self.source = replace(self.source, identity=here.identity)
+        self.commit = self.source.revision
+        # A subclass may compute something else from the same files.
+        self.files_identity = self.source.identity if type(self) is HuggingFaceModel else None
 
     @classmethod
     def wrap(
@@ -86,9 +91,8 @@ class HuggingFaceModel(BaseModel):
         """
         _check_module(model, tokenizer)
         self = cls.__new__(cls)
-        self._source = ModelSource(name, name, "folder", name)
-        self._trust_remote_code = False
-        self._blocks_path = blocks
+        self.source = ModelSource(name, "folder", name)
+        self.blocks_path = blocks
         self._in_memory = (model, tokenizer)
         self.quantization = _quantization(model)
         BaseModel.__init__(self, name, device=_device_of_input(model), dtype="auto")
@@ -100,27 +104,7 @@ class HuggingFaceModel(BaseModel):
     @property
     def label(self) -> str:
         """Short name, for the names of result files."""
-        return self._source.label
-
-    @property
-    def blocks_path(self) -> str | None:
-        """The path of the blocks that was asked for; None where they were found."""
-        return self._blocks_path
-
-    @property
-    def commit(self) -> str | None:
-        """The commit of a hub repository that the model came from."""
-        return self._source.revision
-
-    @property
-    def files_identity(self) -> str | None:
-        """Names the files that determine what the model computes; None where none do."""
-        return self._source.identity if type(self) is HuggingFaceModel else None
-
-    @property
-    def source(self) -> ModelSource:
-        """Where the model's files are."""
-        return self._source
+        return self.source.label
 
     def get_layer_names(self) -> list[str]:
         """Dotted names of the blocks, in order."""
@@ -136,9 +120,9 @@ class HuggingFaceModel(BaseModel):
         else:
             self._check_configuration()
             where = self._where()
-            with explained(self.name), quiet_transformers():
+            with loading(self.name):
                 model = self._from_files(where).eval()
-        self._layer_names, _ = find_blocks(model, self._blocks_path)
+        self._layer_names, _ = find_blocks(model, self.blocks_path)
         self._decoder = decoder_of(model)
         return model
 
@@ -146,9 +130,9 @@ class HuggingFaceModel(BaseModel):
         """What cannot be loaded is said before its weights are downloaded."""
         from transformers import AutoConfig
 
-        if self._source.kind == "hub":
+        if self.source.kind == "hub":
             where = self._where(weights=False)
-            with explained(self.name), quiet_transformers():
+            with loading(self.name):
                 AutoConfig.from_pretrained(**where)
 
     def _setup_tokenizer(self) -> Any:
@@ -157,7 +141,7 @@ class HuggingFaceModel(BaseModel):
         from transformers import AutoTokenizer
 
         where = self._where()
-        with explained(self.name), quiet_transformers():
+        with loading(self.name):
             return AutoTokenizer.from_pretrained(**where)
 
     def _get_model_info(self) -> Mapping[str, Any]:
@@ -170,7 +154,12 @@ class HuggingFaceModel(BaseModel):
         that cannot be read are found here rather than after a long run.
         """
         tokens = torch.tensor([[0, 1, 2], [2, 1, 0]], device=self.device)
-        with self.evaluating(), torch.random.fork_rng(), runnable(self.model):
+        kind = type(self.model).__name__
+        runs = explained(
+            f"{kind} does not run on tokens alone, as a decoder-only language model does",
+            f"{kind} fits on the device, but cannot run: out of memory",
+        )
+        with self.evaluating(), torch.random.fork_rng(), runs:
             return BLOCK_OUTPUT.width(
                 self.blocks, (2, 3), lambda: self.forward(tokens, torch.ones_like(tokens))
             )
@@ -201,15 +190,15 @@ class HuggingFaceModel(BaseModel):
     def _where(self, *, weights: bool = True) -> dict[str, Any]:
         """What transformers is told of the files, which are on this machine from here on."""
         options: dict[str, Any] = {"trust_remote_code": self._trust_remote_code}
-        if self._source.kind == "gguf":
-            path = Path(self._source.location)
+        if self.source.kind == "gguf":
+            path = Path(self.source.location)
             options |= {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-        elif self._source.kind == "hub":
-            repository = ModelRepository(self._source.location, weights=weights and self.pretrained)
-            folder = repository.fetch(str(self._source.revision))
+        elif self.source.kind == "hub":
+            repository = ModelRepository(self.source.location, weights=weights and self.pretrained)
+            folder = repository.fetch(str(self.source.revision))
             options["pretrained_model_name_or_path"] = str(folder)
         else:
-            options["pretrained_model_name_or_path"] = self._source.location
+            options["pretrained_model_name_or_path"] = self.source.location
         return options
 
 
@@ -271,8 +260,9 @@ def _placement(
     _require("bitsandbytes", f"quantization of {name!r}", "quantization")
     from transformers import BitsAndBytesConfig
 
-    bits = {"load_in_8bit": quantization == "8bit", "load_in_4bit": quantization == "4bit"}
-    settings: Any = BitsAndBytesConfig(**bits)  # pyright: ignore[reportArgumentType]
+    settings: Any = BitsAndBytesConfig(
+        load_in_8bit=quantization == "8bit", load_in_4bit=quantization == "4bit"
+    )
     return {"device_map": device_map or "auto", "quantization_config": settings}
 
 
@@ -281,22 +271,3 @@ def _require(package: str, purpose: str, extra: str) -> None:
 
     if find_spec(package) is None:
         raise LsnsError(f"{purpose} needs {package}: pip install 'lsns[{extra}]'")
-
-
-@contextmanager
-def runnable(model: nn.Module) -> Iterator[None]:
-    """Turn what a model raises that does not run on tokens alone into one line."""
-    try:
-        yield
-    except LsnsError:
-        raise
-    except torch.OutOfMemoryError:
-        raise LsnsError(
-            f"{type(model).__name__} fits on the device, but cannot run: out of memory; "
-            "try --dtype bfloat16"
-        ) from None
-    except Exception as error:
-        raise LsnsError(
-            f"{type(model).__name__} does not run on tokens alone, as a decoder-only language "
-            f"model does: {in_a_line(error)}"
-        ) from error

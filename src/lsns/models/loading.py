@@ -22,7 +22,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         "pretrained_model_name_or_path": gguf.parent,
         "gguf_file": gguf.name,
     }
-    with explained(gguf.name), quiet_transformers():
+    with loading(gguf.name):
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
         # Dequantized, but still marked as quantized, which save_pretrained refuses.
         quantizer = getattr(model, "hf_quantizer", None)
@@ -30,25 +30,39 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
             quantizer.remove_quantization_config(model)
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+    for file in folder.iterdir():
+        # save_pretrained leaves the weights readable by their owner only.
+        file.chmod(0o644)
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
-    """Turn what transformers raises while loading into one line."""
+def loading(name: str) -> Iterator[None]:
+    """Have transformers load a model quietly, and turn what it raises into one line."""
+    memory = f"model {name!r} does not fit on the device"
+    with explained(f"model {name!r} could not be loaded", memory), quiet_transformers():
+        yield
+
+
+@contextmanager
+def explained(failure: str, memory: str) -> Iterator[None]:
+    """Turn what transformers raises into one line.
+
+    Args:
+        failure: what has failed, in words.
+        memory: what that means where the device ran out of memory.
+    """
     try:
         yield
     except LsnsError:
         raise
     except torch.OutOfMemoryError:
-        raise LsnsError(
-            f"model {name!r} does not fit on the device; try --dtype bfloat16"
-        ) from None
+        raise LsnsError(f"{memory}; try --dtype bfloat16") from None
     except Exception as error:
         # Each file format, tokenizer and architecture raises errors of its own.
-        raise LsnsError(f"model {name!r} could not be loaded: {in_a_line(error)}") from error
+        raise LsnsError(f"{failure}: {_in_a_line(error)}") from error
 
 
-def in_a_line(error: Exception) -> str:
+def _in_a_line(error: Exception) -> str:
     """What an error of transformers comes to, and what to do."""
     text = str(error)
     if isinstance(error, UnpicklingError):

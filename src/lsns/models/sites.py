@@ -97,13 +97,13 @@ class Site:
         Args:
             blocks: all blocks of the model, in order.
             changes: by layer, from units to those in their place; None leaves them as they are.
-            lesion: what the change is known by; see `lesion_hooks`.
+            lesion: what `lesion_hooks` knows the change by; None: it only reads.
         """
         with ExitStack() as stack:
             for layer, change in changes.items():
                 module = self.module(blocks[layer])
                 before, after = module.register_forward_pre_hook, module.register_forward_hook
-                hook = Hook(self, change, lesion)
+                hook = _Hook(self, change, lesion)
                 stack.callback((before if self.of_input else after)(hook).remove)
             yield
 
@@ -133,7 +133,7 @@ class Site:
 
 
 @dataclass(eq=False)
-class Hook:
+class _Hook:
     """What is attached to a module.
 
     Attributes:
@@ -157,7 +157,7 @@ class Hook:
 BLOCK_OUTPUT = Site("block output", lambda block: block)
 
 
-def lesion_hooks(module: nn.Module) -> list[Hook]:
+def lesion_hooks(module: nn.Module) -> list[_Hook]:
     """The hooks of lesions in a module, in the order in which they were attached."""
     numbered = [
         item for part in module.modules() for kind in HOOKS for item in getattr(part, kind).items()
@@ -167,7 +167,7 @@ def lesion_hooks(module: nn.Module) -> list[Hook]:
 
 def is_lesion(hook: object) -> bool:
     """Whether a hook is of a lesion."""
-    return isinstance(hook, Hook) and hook.lesion is not None
+    return isinstance(hook, _Hook) and hook.lesion is not None
 
 
 @contextmanager
