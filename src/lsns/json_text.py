@@ -18,8 +18,8 @@ def json_value(text: str, where: str) -> Any:
     """The value of a JSON text.
 
     Args:
-        text: of a file, or of a line of one.
-        where: the file, or file and line, for an error.
+        text: the JSON text, of a whole file or of one line.
+        where: the file, or file and line, that errors name.
 
     Raises:
         LsnsError: not JSON, or with NaN or an infinity, which JSON has not; longer than 64 million

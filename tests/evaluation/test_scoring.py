@@ -45,7 +45,7 @@ def test_equals_one_text_at_a_time(tiny_model, prefix):
         expected = token_logprobs(tiny_model, text, front)
         np.testing.assert_allclose(score.logprobs[-len(expected) :], expected, atol=1e-4)
         assert score.total == pytest.approx(sum(expected), abs=1e-3)
-        assert score.n_scored == len(expected) == len(score.token_ids) - (prefix == "none")
+        assert score.n_scored == len(expected) == len(score.ids) - (prefix == "none")
 
 
 def test_bundled_model_equals_one_text_at_a_time(bundled):
@@ -177,7 +177,7 @@ def test_long_texts_have_rows_of_their_own(tiny_model):
     ids = tiny_model.tokenizer(text)["input_ids"]
     cut = tiny_model.tokenizer.decode(ids[:100])
     scores = score_texts(tiny_model, [cut, "the cat", f"{cut[:-8]} cat"])
-    assert len(scores[0].token_ids) > forward.MOST_SHARED
+    assert len(scores[0].ids) > forward.MOST_SHARED
     np.testing.assert_allclose(scores[0].logprobs, token_logprobs(tiny_model, cut, 0), atol=1e-4)
 
 
@@ -287,7 +287,7 @@ def test_tokens_of_a_multibyte_character_belong_together(bundled):
     for word in text.rstrip(".").split():
         start = text.index(word)
         inside = [i for i, a in enumerate(score.anchors.tolist()) if start <= a < start + len(word)]
-        ids = score.token_ids[inside].tolist()
+        ids = [score.ids[i] for i in inside]
         assert bundled.tokenizer.decode(ids).strip() == word
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from lsns import LsnsError, UnitMask, lesion
 from lsns.evaluation import flaws
-from lsns.evaluation.syntaxgym import Suite, SyntaxGym, _regions
+from lsns.evaluation.syntaxgym import SyntaxGym, _regions, _Suite
 from tests.evaluation.reference import run, score_texts, token_logprobs
 from tests.evaluation.test_formulas import shunting_yard
 
@@ -55,7 +55,7 @@ def read_suites(path, limit=None):
     return SyntaxGym("syntaxgym", str(path), limit).items
 
 
-def read_suite(path, limit=None) -> Suite:
+def read_suite(path, limit=None) -> _Suite:
     return read_suites(path, limit)[0]
 
 
@@ -149,7 +149,6 @@ def test_under_a_lesion(tiny_model, tmp_path):
 def test_sentences_are_joined_as_published(tmp_path):
     first, second = sentences_of(read_suite(write(tmp_path)))[:2]
     assert (first.text, second.text) == ("the cat sat", "the moon , sat")
-    assert first.spans == {1: (0, 7), 3: (8, 11)}
 
 
 def test_an_empty_region_has_no_surprisal(tiny_model, tmp_path):

@@ -140,8 +140,8 @@ def files_of(path: str | Path, ending: str, expected: str) -> list[Path]:
 
     Args:
         path: the file or folder.
-        ending: of the files in a folder, such as `.json`.
-        expected: what these should hold, for the error.
+        ending: how names of files in a folder end that are taken, such as `.json`.
+        expected: what these files should hold; errors say it.
 
     Raises:
         LsnsError: no such path, or no such file in the folder.

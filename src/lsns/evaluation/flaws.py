@@ -20,7 +20,11 @@ _BETWEEN = "; "
 
 
 def joined(flaws: Mapping[str, bool]) -> str | None:
-    """The flaws that an item has, as a text; None: it has none."""
+    """The flaws that an item has, as a text; None: it has none.
+
+    Args:
+        flaws: whether the item has each flaw.
+    """
     return _BETWEEN.join(flaw for flaw, there in flaws.items() if there) or None
 
 
@@ -28,15 +32,19 @@ def counted(flaws: Iterable[str | None], ties: int = 0) -> dict[str, int]:
     """How many items have each flaw; an item with two counts for both.
 
     Args:
-        flaws: of each item, from `joined`.
-        ties: items without a preference under the intact model.
+        flaws: the flaws of each item, as `joined` gives them; None: the item has none.
+        ties: number of items without a preference under the intact model.
     """
     found = Counter(flaw for text in flaws if text for flaw in text.split(_BETWEEN))
     return dict(sorted(found.items())) | ({TIE: ties} if ties else {})
 
 
 def described(counts: Mapping[str, int]) -> str:
-    """In words, such as `2 items with equal sentences: a tie`."""
+    """Counts in words, such as `2 items with equal sentences: a tie`.
+
+    Args:
+        counts: number of items with each flaw, from `counted`.
+    """
     return ", ".join(
         f"{n} item{'s' * (n != 1)} with {flaw}{_DONE.get(flaw, '')}" for flaw, n in counts.items()
     )
@@ -50,7 +58,7 @@ class Names:
         self._given: set[str] = set()
 
     def __call__(self, name: str) -> tuple[str, bool]:
-        """A name that no earlier item has, and whether it had to be made."""
+        """A name that no earlier item has, and whether it had to be made from `name`."""
         made = name
         while made in self._given:
             self._times[name] += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,7 +16,6 @@ from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ import yaml
 
 from lsns.errors import LsnsError
 from lsns.evaluation.benchmark import Advance, Benchmark, Row
+from lsns.evaluation.scoring import resolve_prefix
 from lsns.store import sha256_file
 
 if TYPE_CHECKING:
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from lsns.models.base import BaseModel
 
 # The first of these that a task has is its score; all are a share of correct items.
-METRICS = ("acc", "exact_match", "em", "f1", "mcc")
-BATCH_SIZE = 16
+_METRICS = ("acc", "exact_match", "em", "f1", "mcc")
 # Of a task's YAML, at most.
-DEPTH = 100
+_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -45,25 +44,26 @@ class HarnessTask(Benchmark):
     @property
     def paths(self) -> list[Path]:
         """All files that the task is made of: YAML, the code of its functions, local data."""
-        others: dict[Path, None] = {}
-        for path, config in self._configs.items():
-            others |= dict.fromkeys(_code_files(config, path.parent))
-            others |= dict.fromkeys(_data_files(config))
+        others = dict.fromkeys(
+            other
+            for path, config in self._configs.items()
+            for other in [*_code_files(config, path.parent), *_data_files(config)]
+        )
         return [*self._configs, *(path for path in others if path.is_file())]
 
     @property
     def code(self) -> list[str]:
-        """See `Benchmark`: what the files of a task of one's own make lm-eval run."""
-        own = {path: one for path, one in self._configs.items() if not _is_installed(path)}
+        """The code that lm-eval runs for the files of a task of one's own, each piece in words."""
         return [
             f"{code} in {path}"
-            for path, config in own.items()
-            for code in dict.fromkeys([*_tagged(path), *_scripts(config)])
+            for path, config in self._configs.items()
+            if not _is_installed(path)
+            for code in dict.fromkeys([*config.tagged, *_scripts(config)])
         ]
 
     @property
     def description(self) -> dict[str, Any]:
-        """See `Benchmark`; of a data set on the hub, only the name is known."""
+        """All that determines the items; of a data set on the hub, only its name is known."""
         name = self.argument if self._file is None else self._file.stem
         # Files of one name in several folders are common, and the folders are no content.
         files = sorted([path.name, sha256_file(path)] for path in self.paths)
@@ -87,15 +87,23 @@ class HarnessTask(Benchmark):
         return path.resolve()
 
     @cached_property
-    def _configs(self) -> dict[Path, dict[str, Any]]:
-        """The YAML files that the task is made of, read."""
+    def _configs(self) -> dict[Path, _Config]:
+        """The YAML files that the task is made of, and those that they include or list, read."""
         _ = _version()
-        if self._file is not None:
-            return _read_configs([self._file], lambda name: _yaml_files(name, self._manager))
-        name = _known(self.argument, self._manager)
-        return _read_configs(
-            _yaml_files(name, self._manager), lambda name: _yaml_files(name, self._manager)
-        )
+        configs: dict[Path, _Config] = {}
+        waiting = [self._file] if self._file is not None else self._files(self._task)
+        while waiting:
+            path = waiting.pop()
+            if path in configs:
+                continue
+            config = configs[path] = _config(path)
+            included = _listed(config.get("include"))
+            waiting += [(path.parent / str(name)).resolve() for name in included]
+            # A group lists its tasks, in many ways; a task has no list. Other words find nothing.
+            tasks = config.get("task")
+            names = [name for name in _each(tasks) if isinstance(name, str) and name is not tasks]
+            waiting += [file for name in names for file in self._files(name)]
+        return configs
 
     @cached_property
     def _manager(self) -> Any:
@@ -106,12 +114,24 @@ class HarnessTask(Benchmark):
     def _task(self) -> str:
         """The task's name."""
         if self._file is None:
-            return _known(self.argument, self._manager)
-        name = _task_name(self._file)
-        found = [path for path in _yaml_files(name, self._manager) if path != self._file]
+            return _known(self.argument, list(self._manager.all_tasks))
+        config = self._configs[self._file]
+        names = (config.get("task"), config.get("group"), self._file.stem)
+        name = next(name for name in names if isinstance(name, str))
+        found = [path for path in self._files(name) if path != self._file]
         if found:
             raise LsnsError(f"{found[0]} is a task of the same name as {self._file}; rename one")
         return name
+
+    def _files(self, name: str) -> list[Path]:
+        """The file of a task or group, or those of a tag's tasks; none for an unknown name."""
+        entry = self._manager.task_index.get(name)
+        # Before lm-eval 0.4.13 an entry is a dict, with the tasks of a tag under `task`.
+        fields = entry if isinstance(entry, dict) else vars(entry) if entry else {}
+        if isinstance(fields.get("yaml_path"), (str, Path)):
+            return [Path(fields["yaml_path"]).resolve()]
+        members = sorted(fields.get("tags") or fields.get("task") or [])
+        return [path for member in members for path in self._files(member)]
 
     def run(
         self,
@@ -122,64 +142,62 @@ class HarnessTask(Benchmark):
         advance: Advance,
         parts: PartStore | None = None,
     ) -> list[Row]:
-        """See `Benchmark`; a row is a document, `score` what lm-eval says of it. No parts."""
-        name = self._task
-        with _quiet(), _same_random_state():
-            results = _evaluate(model, name, self._manager, prefix, batch_size, self.limit)
+        """Have lm-eval score every document: the one benchmark that runs itself.
+
+        Args:
+            model: the model, intact or with lesions attached.
+            prefix: what stands in front of a text without context: `auto`, `bos`, `eos`, `none`
+                (lm-eval's own choice), or a token of the vocabulary.
+            batch_size: requests per forward pass; None: 16.
+            advance: told once, at the end.
+            parts: not used: lm-eval gives results when all of them are there.
+
+        Returns:
+            A row for each document; `score` is what lm-eval says of it.
+
+        Raises:
+            LsnsError: lm-eval fails, or gives no result for each document.
+        """
+        front = resolve_prefix(model.tokenizer, prefix)
+        options = {} if front.token_id is None else {"prefix_token_id": front.token_id}
+        with _undisturbed():
+            samples = self._samples(model, {"batch_size": batch_size or 16, **options})
         advance(self.size)
-        rows = [
-            _row(self.name, task, sample)
-            for task, samples in sorted(results["samples"].items())
-            for sample in samples
-        ]
+        rows = [_row(self.name, task, one) for task in sorted(samples) for one in samples[task]]
         if not rows:
-            raise LsnsError(f"lm-eval task {name} has no items")
+            raise LsnsError(f"lm-eval task {self._task} has no items")
         return rows
 
-
-def _evaluate(
-    model: BaseModel,
-    name: str,
-    manager: Any,
-    prefix: str,
-    batch_size: int | None,
-    limit: int | None,
-) -> Mapping[str, Any]:
-    from lsns.evaluation.scoring import resolve_prefix
-
-    # Untyped: its decorators hide what its functions take.
-    lm_eval: Any = import_module("lm_eval")
-    models: Any = import_module("lm_eval.models.huggingface")
-
-    front = resolve_prefix(model.tokenizer, prefix)
-    options = {} if front.token_id is None else {"prefix_token_id": front.token_id}
-    size = batch_size or BATCH_SIZE
-    try:
-        with model.evaluating(), _sandboxed():
-            wrapped = models.HFLM(
-                pretrained=model.model, tokenizer=model.tokenizer, batch_size=size, **options
-            )
-            results = lm_eval.simple_evaluate(
-                wrapped, tasks=[name], limit=limit, task_manager=manager, bootstrap_iters=0,
-                log_samples=True, batch_size=size,
-            )  # fmt: skip
-    except LsnsError:
-        raise
-    except Exception as error:
-        # A data set that cannot be had, or an item that lm-eval stumbles over.
-        raise LsnsError(
-            f"lm-eval task {name} failed ({type(error).__name__}: {str(error)[:200]})"
-        ) from error
-    if not results or "samples" not in results:
-        raise LsnsError(f"lm-eval task {name} gave no item-level results")
-    return results
+    def _samples(self, model: BaseModel, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What lm-eval keeps of every document, by task."""
+        # Untyped: its decorators hide what its functions take.
+        lm_eval: Any = import_module("lm_eval")
+        models: Any = import_module("lm_eval.models.huggingface")
+        name, manager = self._task, self._manager
+        try:
+            with model.evaluating(), _sandboxed():
+                results = lm_eval.simple_evaluate(
+                    models.HFLM(pretrained=model.model, tokenizer=model.tokenizer, **options),
+                    tasks=[name], limit=self.limit, task_manager=manager, bootstrap_iters=0,
+                    log_samples=True, batch_size=options["batch_size"],
+                )  # fmt: skip
+        except LsnsError:
+            raise
+        except Exception as error:
+            # A data set that cannot be had, or an item that lm-eval stumbles over.
+            raise LsnsError(
+                f"lm-eval task {name} failed ({type(error).__name__}: {str(error)[:200]})"
+            ) from error
+        if not results or "samples" not in results:
+            raise LsnsError(f"lm-eval task {name} gave no item-level results")
+        return results["samples"]
 
 
 def _row(benchmark: str, task: str, sample: Mapping[str, Any]) -> Row:
-    metric = next((name for name in METRICS if name in sample), None)
+    metric = next((name for name in _METRICS if name in sample), None)
     item = f"{task}, item {sample['doc_id']}"
     if metric is None:
-        raise LsnsError(f"{item}: none of {', '.join(METRICS)} among its metrics")
+        raise LsnsError(f"{item}: none of {', '.join(_METRICS)} among its metrics")
     score = sample[metric]
     if metric in ("f1", "mcc") and isinstance(score, (tuple, list)) and len(score) == 2:
         # A measure of all items together, as for CoLA: of each, lm-eval keeps gold and guess.
@@ -197,19 +215,12 @@ def _row(benchmark: str, task: str, sample: Mapping[str, Any]) -> Row:
     }
 
 
-def _known(name: str, manager: Any) -> str:
-    names = list(manager.all_tasks)
+def _known(name: str, names: Sequence[str]) -> str:
     if name not in names:
         near = get_close_matches(name, names, n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else "; see lm-eval ls tasks"
         raise LsnsError(f"lm-eval has no task {name!r}{hint}")
     return name
-
-
-def _task_name(path: Path) -> str:
-    config = _config(path)
-    names = (config.get("task"), config.get("group"))
-    return next((name for name in names if isinstance(name, str)), path.stem)
 
 
 @cache
@@ -219,45 +230,10 @@ def _shipped_tasks() -> Any:
 
 def _tasks_with(folder: Path | None) -> Any:
     """lm-eval's own tasks, and those in a folder. It reads thousands of files."""
-    with _quiet(), _same_random_state():
+    with _undisturbed():
         from lm_eval.tasks import TaskManager  # type: ignore[import-not-found]
 
         return TaskManager(include_path=None if folder is None else str(folder))
-
-
-def _yaml_files(name: str, manager: Any) -> list[Path]:
-    """The file of a task or group, or those of a tag's tasks; none for an unknown name."""
-    entry = manager.task_index.get(name)
-    # Before lm-eval 0.4.13 an entry is a dict, with the tasks of a tag under `task`.
-    fields = entry if isinstance(entry, dict) else vars(entry) if entry else {}
-    if isinstance(fields.get("yaml_path"), (str, Path)):
-        return [Path(fields["yaml_path"]).resolve()]
-    members = sorted(fields.get("tags") or fields.get("task") or [])
-    return [path for member in members for path in _yaml_files(member, manager)]
-
-
-def _read_configs(
-    starts: Sequence[Path], find: Callable[[str], Sequence[Path]]
-) -> dict[Path, dict[str, Any]]:
-    """YAML files and those that they include or list, each with its content.
-
-    Args:
-        starts: the first ones.
-        find: the files of a task that a group lists.
-    """
-    configs: dict[Path, dict[str, Any]] = {}
-    waiting = list(starts)
-    while waiting:
-        path = waiting.pop()
-        if path in configs:
-            continue
-        config = configs[path] = _config(path)
-        waiting += [(path.parent / str(name)).resolve() for name in _listed(config.get("include"))]
-        # A group lists its tasks, in many ways; a task has no list. Other words find nothing.
-        tasks = config.get("task")
-        names = [name for name in _each(tasks) if isinstance(name, str)]
-        waiting += [file for name in names if name is not tasks for file in find(name)]
-    return configs
 
 
 def _each(value: Any) -> Iterator[Any]:
@@ -286,14 +262,6 @@ def _is_installed(path: Path) -> bool:
     return any(path.is_relative_to(Path(place).resolve()) for place in places)
 
 
-def _tagged(path: Path) -> Iterator[str]:
-    """What a YAML file has that is more than data, such as `!function`, wherever it stands."""
-    for event in yaml.parse(_bytes(path), Loader=_Safe):
-        tag = getattr(event, "tag", None)
-        if tag is not None and tag not in yaml.SafeLoader.yaml_constructors:
-            yield f"{tag} {getattr(event, 'value', '')}".strip()
-
-
 def _scripts(config: Mapping[str, Any]) -> Iterator[str]:
     """Metrics and data sets in a configuration that are scripts, or pickles, which are no less."""
     for value in _each(config):
@@ -309,7 +277,7 @@ def _scripts(config: Mapping[str, Any]) -> Iterator[str]:
 @cache
 def _metrics() -> frozenset[str]:
     """The metrics that lm-eval has itself; others it loads as scripts, from here or the hub."""
-    with _quiet(), _same_random_state():
+    with _undisturbed():
         import_module("lm_eval.api.metrics")
         return frozenset(import_module("lm_eval.api.registry").METRIC_REGISTRY)
 
@@ -343,31 +311,33 @@ class _Loader(_Safe):
 _Loader.add_constructor("!function", lambda loader, node: _Function(loader.construct_scalar(node)))
 
 
-def _opened(event: yaml.Event) -> int:
-    opens = isinstance(event, yaml.CollectionStartEvent)
-    return opens - isinstance(event, yaml.CollectionEndEvent)
+class _Config(dict[str, Any]):
+    """A YAML file's content, and what it has that is more than data, wherever that stands."""
+
+    tagged: list[str]
 
 
-def _bytes(path: Path) -> bytes:
+def _config(path: Path) -> _Config:
+    tagged, depth = [], 0
     try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise LsnsError(f"{path} cannot be read as YAML ({error})") from None
-
-
-def _config(path: Path) -> dict[str, Any]:
-    text = _bytes(path)
-    try:
-        # libyaml crashes where Python would say that it is nested too deeply.
-        opened = (_opened(event) for event in yaml.parse(text, Loader=_Safe))
-        if any(depth > DEPTH for depth in accumulate(opened)):
-            raise ValueError("nested too deeply")
+        text = path.read_bytes()
+        for event in yaml.parse(text, Loader=_Safe):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            # libyaml crashes where Python would say so.
+            if depth > _DEPTH:
+                raise ValueError("nested too deeply")
+            tag = getattr(event, "tag", None)
+            if tag is not None and tag not in yaml.SafeLoader.yaml_constructors:
+                tagged.append(f"{tag} {getattr(event, 'value', '')}".strip())
         content = yaml.load(text, Loader=_Loader)  # noqa: S506
-    except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise LsnsError(f"{path} cannot be read as YAML ({error})") from None
     if not isinstance(content, dict):
         raise LsnsError(f"{path} is no lm-eval task; expected keys such as task")
-    return content
+    config = _Config(content)
+    config.tagged = tagged
+    return config
 
 
 def _version() -> str:
@@ -377,20 +347,6 @@ def _version() -> str:
         raise LsnsError(
             "a benchmark of lm-eval needs lm-eval: pip install 'lsns[harness]'"
         ) from None
-
-
-@contextmanager
-def _same_random_state() -> Iterator[None]:
-    """Global generators of Python, numpy and torch as they were."""
-    import torch
-
-    python, numbers = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numbers)
 
 
 @contextmanager
@@ -411,11 +367,20 @@ def _sandboxed() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """lm-eval's own messages would come between the lines of a progress bar."""
-    before = logging.root.manager.disable
+def _undisturbed() -> Iterator[None]:
+    """Nothing global is changed by lm-eval: generators of Python, numpy and torch, and logging.
+
+    Its own messages would come between the lines of a progress bar.
+    """
+    import torch
+
+    python, numbers = random.getstate(), np.random.get_state()
+    disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with torch.random.fork_rng():
+            yield
     finally:
-        logging.disable(before)
+        random.setstate(python)
+        np.random.set_state(numbers)
+        logging.disable(disabled)

@@ -105,10 +105,10 @@ def _read(files: Sequence[Path], limit: int | None) -> list[MinimalPair]:
     taken: Counter[str] = Counter()
     for file in files:
         here: set[str] = set()
-        for number, read in _rows(file):
+        for where, read in _rows(file):
             try:
                 fields = read()
-                paradigm = name_of(fields["UID"], f"{file}, line {number}: UID")
+                paradigm = name_of(fields["UID"], f"{where}: UID")
             except LsnsError:
                 # Of what paradigm it is is not known; none of those of this file needs it.
                 if here and all(taken[name] >= most for name in here):
@@ -117,24 +117,27 @@ def _read(files: Sequence[Path], limit: int | None) -> list[MinimalPair]:
             here.add(paradigm)
             if taken[paradigm] < most:
                 taken[paradigm] += 1
-                pairs.append(_make_pair(f"{file}, line {number}", paradigm, fields))
+                good, bad = (_sentence(where, fields, key) for key in (_GOOD, _BAD))
+                item = name_of(fields["pairID"], f"{where}: pairID")
+                pairs.append(MinimalPair(paradigm, item, good, bad, where))
     return pairs
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Callable[[], _Fields]]]:
-    """Lines by number, from 1, each read when it is asked for; UID and pairID are always there."""
+def _rows(path: Path) -> Iterator[tuple[str, Callable[[], _Fields]]]:
+    """Each line's place, and what reads it when it is needed; UID and pairID are always there."""
     if path.suffix == ".parquet":
-        for number, row in enumerate(_parquet(path), start=1):
-            fields = {"UID": path.parent.name, "pairID": row.get("pair_id", number - 1), **row}
-            yield number, partial(dict, fields)
+        for number, row in enumerate(_parquet(path)):
+            fields = {"UID": path.parent.name, "pairID": row.get("pair_id", number), **row}
+            yield f"{path}, line {number + 1}", partial(dict, fields)
         return
     try:
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise LsnsError(f"{path} cannot be read ({error.strerror})") from None
-    for number, line in enumerate(re.split(rb"\r\n?|\n", content), start=1):
+    for number, line in enumerate(re.split(rb"\r\n?|\n", content)):
         if line.strip():
-            yield number, partial(_read_line, path, number, line)
+            where = f"{path}, line {number + 1}"
+            yield where, partial(_read_line, where, line, {"UID": path.stem, "pairID": number})
 
 
 def _parquet(path: Path) -> list[_Fields]:
@@ -147,8 +150,7 @@ def _parquet(path: Path) -> list[_Fields]:
         raise LsnsError(f"{path} cannot be read as Parquet ({error})") from None
 
 
-def _read_line(path: Path, number: int, line: bytes) -> _Fields:
-    where = f"{path}, line {number}"
+def _read_line(where: str, line: bytes, names: _Fields) -> _Fields:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -156,14 +158,7 @@ def _read_line(path: Path, number: int, line: bytes) -> _Fields:
     fields = json_value(text, where)
     if not isinstance(fields, dict):
         raise LsnsError(f"{where}: a JSON object is needed, found {shown(fields)}")
-    given = {key: value for key, value in fields.items() if value is not None}
-    return {"UID": path.stem, "pairID": number - 1, **given}
-
-
-def _make_pair(where: str, paradigm: str, fields: _Fields) -> MinimalPair:
-    good, bad = (_sentence(where, fields, key) for key in (_GOOD, _BAD))
-    item = name_of(fields["pairID"], f"{where}: pairID")
-    return MinimalPair(paradigm, item, good, bad, where)
+    return names | {key: value for key, value in fields.items() if value is not None}
 
 
 def _sentence(where: str, fields: _Fields, key: str) -> str:

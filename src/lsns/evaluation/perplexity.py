@@ -65,7 +65,7 @@ class Perplexity(Benchmark):
         starts = np.maximum.accumulate(starts)
         rows, end = [], 0
         for place, score in enumerate(scores):
-            n_tokens, end = score.n_scored, end + len(score.token_ids)
+            n_tokens, end = score.n_scored, end + len(score.ids)
             logp = float(score.logprobs[-n_tokens:].sum())
             rows.append(
                 {

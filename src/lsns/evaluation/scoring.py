@@ -49,8 +49,9 @@ class TextTokens:
         text: the whole text.
         context: ids of the tokens that the model reads before those that are scored.
         ids: ids of the tokens that are scored; the first is not where `context` is empty.
-        offsets: int64 (n_tokens, 2), start and end in characters of `text`; None for a tokenizer
-            that cannot tell.
+        offsets: int64 (n_tokens, 2), start and end in characters of `text`, as the tokenizer
+            tells; the tokens of one multi-byte character all name that character. None for a
+            tokenizer that cannot tell.
     """
 
     name: str
@@ -61,22 +62,14 @@ class TextTokens:
 
 
 @dataclass(frozen=True, eq=False)
-class TextScore:
-    """A text's tokens and how likely each was after all that stands before it.
+class TextScore(TextTokens):
+    """The tokens of a text, and how likely each was after all that stands before it.
 
     Attributes:
-        text: the text.
-        token_ids: int64 (n_tokens,), without what stands in front.
         logprobs: float64 (n_tokens,), nats; NaN for the first token if nothing stands before it.
-        offsets: int64 (n_tokens, 2), the characters of each token, start and end, as the tokenizer
-            tells; the tokens of one multi-byte character all name that character. None for a
-            tokenizer that cannot tell.
     """
 
-    text: str
-    token_ids: Int[Array, " n_tokens"]
     logprobs: Float[Array, " n_tokens"]
-    offsets: Int[Array, "n_tokens 2"] | None
 
     @property
     def total(self) -> float:
@@ -204,7 +197,7 @@ def score_tokens(
         model, sequences, names=names, batch_size=batch_size, advance=advance, parts=parts
     )
     return [
-        TextScore(one.text, np.array(one.ids), _aligned(values, len(one.ids)), one.offsets)
+        TextScore(**vars(one), logprobs=_aligned(values, len(one.ids)))
         for one, values in zip(tokens, scored, strict=True)
     ]
 

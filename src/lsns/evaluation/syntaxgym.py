@@ -28,7 +28,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,9}(\.0)?")
 
 
 @dataclass(frozen=True)
-class Sentence:
+class _Sentence:
     """An item in one condition.
 
     Attributes:
@@ -41,27 +41,17 @@ class Sentence:
     condition: str
     regions: tuple[tuple[int, str], ...]
 
-    @cached_property
+    @property
     def text(self) -> str:
         """The regions that are not empty, joined by spaces."""
         return " ".join(text for _, text in self.regions if text)
 
-    @cached_property
-    def spans(self) -> dict[int, tuple[int, int]]:
-        """First character and the one after the last, of each region that is not empty."""
-        spans, start = {}, 0
-        for number, text in self.regions:
-            if text:
-                spans[number] = (start, start + len(text))
-                start += len(text) + 1
-        return spans
 
-
-_Items = Mapping[str, Mapping[str, Sentence]]
+_Items = Mapping[str, Mapping[str, _Sentence]]
 
 
 @dataclass(frozen=True)
-class Suite:
+class _Suite:
     """A test suite.
 
     Attributes:
@@ -76,7 +66,7 @@ class Suite:
     predictions: tuple[Formula, ...]
     flaws: Mapping[str, str] = field(default_factory=dict)
 
-    def name_of(self, sentence: Sentence) -> str:
+    def name_of(self, sentence: _Sentence) -> str:
         """What errors call a sentence."""
         return f"suite {self.name}, item {sentence.item}, {sentence.condition}"
 
@@ -91,7 +81,7 @@ class SyntaxGym(Benchmark):
         return files_of(self.argument, ".json", "SyntaxGym suites")
 
     @cached_property
-    def items(self) -> list[Suite]:
+    def items(self) -> list[_Suite]:
         """The suites.
 
         Raises:
@@ -126,7 +116,7 @@ class SyntaxGym(Benchmark):
         ]
 
 
-def _rows(suite: Suite, item: str, scores: Iterator[TextScore]) -> Iterator[Row]:
+def _rows(suite: _Suite, item: str, scores: Iterator[TextScore]) -> Iterator[Row]:
     """The rows of an item; of the scores, as many are taken as it has sentences."""
     surprisals = {
         (sentence.condition, number): bits
@@ -153,44 +143,31 @@ def _rows(suite: Suite, item: str, scores: Iterator[TextScore]) -> Iterator[Row]
         }
 
 
-def _regions(sentence: Sentence, score: TextScore, name: str) -> dict[int, float]:
-    """Bits of each region, by sum over its tokens; together they are the sentence's.
+def _regions(sentence: _Sentence, score: TextScore, name: str) -> dict[int, float]:
+    """Surprisal of each region in bits, by sum over its tokens; together they are the sentence's.
 
-    An empty region has none: 0. A region that is only a first token without context, which has no
+    An empty region has 0. A region that is only a first token without context, which has no
     surprisal with `--prefix none`, is left out.
     """
-    found = {}
+    found, start = {}, 0
     for number, text in sentence.regions:
-        start, end = sentence.spans.get(number, (0, 0))
+        end = start + len(text)
         if not text:
             found[number] = 0.0
-        elif not _is_unscored(score, end):
+            continue
+        if not _is_unscored(score, end):
             found[number] = span_surprisal(score, start, end, name=f"{name}, region {number}")
+        start = end + 1
     return found
 
 
 def _is_unscored(score: TextScore, end: int) -> bool:
     """Whether all up to `end` is the one token at the beginning that has no context."""
     first_only = len(score.anchors) < 2 or score.anchors[1] >= end
-    return score.n_scored < len(score.token_ids) and bool(first_only)
+    return score.n_scored < len(score.ids) and bool(first_only)
 
 
-def _read_suite(path: Path, limit: int | None) -> Suite:
-    content = _load(path)
-    name = name_of(content["meta"].get("name") or path.stem, f"{path}: the suite's name")
-    metric = content["meta"].get("metric", "sum")
-    if metric != "sum":
-        raise LsnsError(f"suite {name}: metric {shown(metric)}; only sum is supported")
-    items, flawed = _read_items(name, content["items"][:limit])
-    formulas = [_formula(name, entry) for entry in content["predictions"]]
-    called = [f"suite {name}, prediction {place}" for place in range(1, len(formulas) + 1)]
-    predictions = tuple(parse(text, name=one) for one, text in zip(called, formulas, strict=True))
-    for one, prediction in zip(called, predictions, strict=True):
-        _check_regions(one, prediction, items)
-    return Suite(name, items, predictions, flawed)
-
-
-def _load(path: Path) -> dict[str, Any]:
+def _read_suite(path: Path, limit: int | None) -> _Suite:
     content = json_value(read_text(path), str(path))
     kinds = {"meta": dict, "items": list, "predictions": list}
     if not isinstance(content, dict) or not all(
@@ -198,7 +175,19 @@ def _load(path: Path) -> dict[str, Any]:
         for key, kind in kinds.items()
     ):
         raise LsnsError(f"{path} is no SyntaxGym suite; expected meta, items and predictions")
-    return content
+    name = name_of(content["meta"].get("name") or path.stem, f"{path}: the suite's name")
+    metric = content["meta"].get("metric", "sum")
+    if metric != "sum":
+        raise LsnsError(f"suite {name}: metric {shown(metric)}; only sum is supported")
+    items, flawed = _read_items(name, content["items"][:limit])
+    predictions = []
+    for place, entry in enumerate(content["predictions"], start=1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("formula"), str):
+            raise LsnsError(f"suite {name}: a prediction without a formula: {shown(entry)}")
+        called = f"suite {name}, prediction {place}"
+        predictions.append(parse(entry["formula"], name=called))
+        _check_regions(called, predictions[-1], items)
+    return _Suite(name, items, tuple(predictions), flawed)
 
 
 def _read_items(suite: str, given: Sequence[Any]) -> tuple[_Items, dict[str, str]]:
@@ -223,7 +212,7 @@ def _read_items(suite: str, given: Sequence[Any]) -> tuple[_Items, dict[str, str
     return read, flawed
 
 
-def _read_item(suite: str, item: Any) -> tuple[str, list[Sentence]]:
+def _read_item(suite: str, item: Any) -> tuple[str, list[_Sentence]]:
     given = item.get("item_number", "?") if isinstance(item, dict) else "?"
     number = name_of(given, f"suite {suite}: item_number")
     where = f"suite {suite}, item {number}"
@@ -240,7 +229,7 @@ def _read_item(suite: str, item: Any) -> tuple[str, list[Sentence]]:
     return number, sentences
 
 
-def _read_sentence(where: str, item: str, condition: Mapping[str, Any]) -> Sentence:
+def _read_sentence(where: str, item: str, condition: Mapping[str, Any]) -> _Sentence:
     name = name_of(condition["condition_name"], f"{where}: condition_name")
     regions = tuple(
         (_region_number(where, region["region_number"]), _content(region).strip())
@@ -249,7 +238,7 @@ def _read_sentence(where: str, item: str, condition: Mapping[str, Any]) -> Sente
     numbers = [number for number, _ in regions]
     if len(set(numbers)) < len(numbers):
         raise LsnsError(f"{where}, {name}: a region_number is there twice; give each its own")
-    return Sentence(item, name, regions)
+    return _Sentence(item, name, regions)
 
 
 def _content(region: Mapping[str, Any]) -> str:
@@ -270,12 +259,6 @@ def _region_number(where: str, value: Any) -> int:
     return int(float(value))
 
 
-def _formula(suite: str, entry: Any) -> str:
-    if not isinstance(entry, dict) or not isinstance(entry.get("formula"), str):
-        raise LsnsError(f"suite {suite}: a prediction without a formula: {shown(entry)}")
-    return entry["formula"]
-
-
 def _check_regions(name: str, prediction: Formula, items: _Items) -> None:
     for region in dict.fromkeys(part for part in prediction if isinstance(part, Region)):
         without = [item for item, sentences in items.items() if not _has(sentences, region)]
@@ -288,7 +271,7 @@ def _check_regions(name: str, prediction: Formula, items: _Items) -> None:
             raise LsnsError(f"{name}: {whose} {what}")
 
 
-def _has(sentences: Mapping[str, Sentence], region: Region) -> bool:
+def _has(sentences: Mapping[str, _Sentence], region: Region) -> bool:
     sentence = sentences.get(region.condition)
     return sentence is not None and (
         region.number is None or any(number == region.number for number, _ in sentence.regions)
