@@ -414,6 +414,11 @@ def test_a_table_of_all_units_is_beside_the_mask(tiny_model, contrast, tmp_path)
     # The very numbers: nothing is rounded.
     for column, array in zip(values, (*arrays, found.mask.units), strict=True):
         assert np.array_equal(column, array[place])
+    frame = found.to_frame()
+    assert ",".join(frame.columns) == names
+    assert np.array_equal(frame["t"], found.t_values.ravel())
+    assert np.array_equal(frame[frame["selected"]]["unit"], np.nonzero(found.mask.units)[1])
+    assert f"<td>{found.mask.per_layer[0]}</td>" in found._repr_html_()
     before = path.read_bytes()
     found.save(tmp_path)
     assert path.read_bytes() == before

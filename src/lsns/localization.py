@@ -34,6 +34,7 @@ from lsns.store import (
     results_folder,
     write_array,
 )
+from lsns.table import Column, Table, Tabled, make_frame
 from lsns.terminal import one_line
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ SEED = 42
 
 
 @dataclass(frozen=True, eq=False)
-class Localization:
+class Localization(Tabled):
     """The units that answer to a contrast.
 
     Attributes:
@@ -82,6 +83,24 @@ class Localization:
     def __str__(self) -> str:
         """What was done and what came out, in eight lines."""
         return "\n".join(_summary(self))
+
+    def to_frame(self) -> Any:
+        """All units of the model, selected or not, as a data frame: of pandas, else of pyarrow.
+
+        Returns:
+            A row for each unit: layer, unit, t, p (adjusted), magnitude (mean |activation|),
+            outlier and selected.
+
+        Raises:
+            LsnsError: neither pandas nor pyarrow is installed.
+        """
+        return make_frame(_units(self))
+
+    def tables(self) -> list[Table]:
+        """The number of selected units in each layer."""
+        rows = [{"layer": n, "units": count} for n, count in enumerate(self.mask.per_layer)]
+        columns = [Column("layer"), Column("selected units", "{units}")]
+        return [Table(repr(self), columns, rows, lead=_summary(self))]
 
     def describe(self) -> str:
         """What was done and what came out, with a bar for each layer, for a terminal."""
@@ -374,8 +393,8 @@ def units_path(mask_path: Path) -> Path:
     return mask_path.with_name(f"{mask_path.name.removesuffix(mask_path.suffix)}_units.csv")
 
 
-def _write_units(path: Path, found: Localization) -> None:
-    """A row for each unit of the model, selected or not; numbers with all their digits."""
+def _units(found: Localization) -> dict[str, Array]:
+    """What is known of each unit of the model, selected or not, layer by layer."""
     layers, units = np.indices(found.mask.units.shape)
     columns = {
         "layer": layers,
@@ -383,13 +402,19 @@ def _write_units(path: Path, found: Localization) -> None:
         "t": found.t_values,
         "p": found.p_values,
         "magnitude": found.magnitudes,
-        "outlier": found.outlier_units.astype(int),
-        "selected": found.mask.units.astype(int),
+        "outlier": found.outlier_units,
+        "selected": found.mask.units,
     }
+    return {name: column.ravel() for name, column in columns.items()}
+
+
+def _write_units(path: Path, found: Localization) -> None:
+    """A row for each unit; numbers with all their digits, 0 and 1 for no and yes."""
+    columns = _units(found)
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        values = (column.ravel().tolist() for column in columns.values())
+        values = ((c.astype(int) if c.dtype == bool else c).tolist() for c in columns.values())
         writer.writerows(zip(*values, strict=True))
 
 

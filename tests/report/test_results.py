@@ -138,7 +138,7 @@ def of_something_else(folder):
         (damage("continuations.json", b"{}"), "it has no 'prompts'"),
         (damage("localization.npz", b"PK"), "localization.npz holds no results"),
         (damage("study/study.json", b"{}"), "was written by an earlier version of lsns; run again"),
-        (replace("audit.json", overlaps=[{"name": "x"}]), "'overlaps', row 0, has no 'units'"),
+        (replace("audit.json", overlaps=[{"name": "x"}]), "'overlaps', row 0, has no 'shared'"),
         (
             replace("audit.json", confounds=[{"measure": "x", "positive": "a", "negative": 1}]),
             "audit.json is damaged: 'confounds', row 0: positive is 'a'",

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from lsns import shapes
 from lsns.analysis.results import load_results
+from lsns.audits.audit import Audit
 from lsns.errors import LsnsError
 from lsns.evaluation.study import Study, SummaryRow
 from lsns.mask import UnitMask, check_manifest
@@ -228,11 +228,11 @@ def _read_map(path: Path, name: str, metadata: Mapping[str, Any], shape: tuple[i
 
 
 def _read_audit(path: Path) -> dict[str, Any] | None:
-    audit = read_object(path)
-    if audit is not None:
-        as_typed(path, audit, shapes.Audit)
-        check_manifest(path, audit.get("manifest") or {})
-    return audit
+    if not path.exists():
+        return None
+    audit = Audit.load(path)
+    check_manifest(path, audit.manifest)
+    return audit.to_dict()
 
 
 def _read_continuations(path: Path) -> _Continuations | None:
