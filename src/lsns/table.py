@@ -156,11 +156,11 @@ class Tabled:
         return "\n".join(table.html() for table in self.tables())
 
 
-def make_frame(data: Mapping[str, Sequence[Any]]) -> Any:
+def make_frame(data: Mapping[str, Any]) -> Any:
     """A data frame of pandas, or of pyarrow where there is no pandas.
 
     Args:
-        data: the values of each column, by its name.
+        data: the values of each column, a sequence or an array, by its name.
 
     Raises:
         LsnsError: neither of them is installed.
@@ -190,7 +190,7 @@ def align_columns(lines: Sequence[Sequence[str]], columns: int | None = None) ->
     ]
 
 
-def _make(package: str, name: str, data: Mapping[str, Sequence[Any]]) -> Any:
+def _make(package: str, name: str, data: Mapping[str, Any]) -> Any:
     try:
         module = import_module(package)
     except ImportError:
