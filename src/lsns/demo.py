@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float
 
 from lsns.analysis import NMDAnalyzer, TTestAnalyzer
 from lsns.analysis.selection import random_state
-from lsns.lesions.continuations import Continuation
+from lsns.lesions.continuations import Continuation, continue_prompt
 from lsns.localization import Localization
 from lsns.mask import UnitMask
-from lsns.overlap import Overlap, overlap
+from lsns.overlap import overlap
 
 if TYPE_CHECKING:
     from lsns.models.base import BaseModel
@@ -39,9 +39,9 @@ class Planted:
     """Synthetic activations with known selective units.
 
     Attributes:
-        positive: shape (n_items, n_layers, hidden_size).
-        negative: the same.
-        units: the selective ones.
+        positive: activations in the positive condition, (n_items, n_layers, hidden_size).
+        negative: activations in the negative condition, of that shape too.
+        units: which units are selective.
     """
 
     positive: Float[Array, "n_items n_layers hidden_size"]
@@ -82,7 +82,7 @@ def localize_both(
 
     Args:
         find: `localize` with all but the selection given.
-        percentage: of each layer.
+        percentage: percentage of the units of each layer that NMD selects.
     """
     nmd = find(method="nmd", percentage=percentage, num_units=None)
     return find(method="ttest", percentage=None, num_units=nmd.mask.count), nmd
@@ -92,26 +92,28 @@ def continue_three_ways(
     model: BaseModel, prompt: str, ttest: UnitMask, nmd: UnitMask, *, max_new_tokens: int = 20
 ) -> list[Continuation]:
     """Continuations of a prompt: intact, and with the units of either method zeroed."""
-    from lsns.lesions.ablation import lesion
-
-    intact = model.generate(prompt, max_new_tokens=max_new_tokens)
-    continuations = [Continuation("intact", intact, None)]
-    for name, mask in (("T-test", ttest), ("NMD", nmd)):
-        with lesion(model, mask):
-            text = model.generate(prompt, max_new_tokens=max_new_tokens)
-        label = f"{name}: {mask.count} of {mask.units.size} units zeroed"
-        continuations.append(Continuation(label, text, mask))
-    return continuations
+    conditions = (("intact", None), ("T-test", ttest), ("NMD", nmd))
+    return [
+        continue_prompt(model, prompt, name, mask, max_new_tokens=max_new_tokens)
+        for name, mask in conditions
+    ]
 
 
 def describe_methods(ttest: UnitMask, nmd: UnitMask) -> str:
     """The table of units per layer, how they are spread, and the overlap against chance."""
+    both = overlap(ttest.units, nmd.units)
+    chance = (
+        f"{both.expected:.1f} expected by chance over all units ({_p(both.p_value)})",
+        f"{both.expected_by_layer:.1f} expected by chance within each layer "
+        f"({_p(both.p_value_by_layer)})",
+    )
     return "\n".join(
         [
             _table(ttest.per_layer.tolist(), nmd.per_layer.tolist()),
             "",
             f"per layer  T-test {_range(ttest)}, NMD {_range(nmd)}",
-            *_overlap_lines(overlap(ttest.units, nmd.units)),
+            f"overlap    {both.shared} units in both",
+            *(f"           {line}" for line in chance),
         ]
     )
 
@@ -143,26 +145,13 @@ def _table(ttest: list[int], nmd: list[int]) -> str:
     rows = [(str(layer), t, n) for layer, (t, n) in enumerate(zip(ttest, nmd, strict=True))]
     rows.append(("Total", sum(ttest), sum(nmd)))
     lines = [f"{'Layer':<7}{'T-test':<9}{'NMD':<7}Difference"]
-    lines += [f"{name:<7}{t:<9}{n:<7}{_signed(t - n)}" for name, t, n in rows]
+    lines += [f"{name:<7}{t:<9}{n:<7}{f'{t - n:+d}' if t != n else 0}" for name, t, n in rows]
     return "\n".join(lines)
-
-
-def _signed(number: int) -> str:
-    return f"{number:+d}" if number else "0"
 
 
 def _range(mask: UnitMask) -> str:
     low, high = int(mask.per_layer.min()), int(mask.per_layer.max())
     return f"{low} units" if low == high else f"{low} to {high} units"
-
-
-def _overlap_lines(found: Overlap) -> list[str]:
-    return [
-        f"overlap    {found.shared} units in both",
-        f"           {found.expected:.1f} expected by chance over all units ({_p(found.p_value)})",
-        f"           {found.expected_by_layer:.1f} expected by chance within each layer "
-        f"({_p(found.p_value_by_layer)})",
-    ]
 
 
 def _p(value: float) -> str:

@@ -97,10 +97,10 @@ def select_units(
     Args:
         scores: one finite number per unit.
         k: number of units, 1 to all of them.
-        localize_range: see `PercentileRange`.
+        localize_range: where units are taken from, as `PercentileRange.parse` reads it.
         per_layer: the same number in every layer; where `k` is no multiple of the number of
             layers, the first layers take one more.
-        seed: for a draw from between two percentiles. The draw is that of the published
+        seed: random seed for a draw from between two percentiles. The draw is that of the published
             scripts: `numpy.random.RandomState(seed).choice`, a stream that never changes.
         barred: units that are not selected whatever their score; percentiles are of the others.
 

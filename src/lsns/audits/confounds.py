@@ -24,12 +24,12 @@ class Confound:
     """Something of the texts, in both conditions.
 
     Attributes:
-        measure: what is measured.
+        measure: name of what is measured.
         positive: mean over positive items.
         negative: mean over negative items.
         g: Hedges' g; None where neither condition varies and they differ: they are apart.
-        low: lower end of its 95% interval; None as for `g`.
-        high: upper end.
+        low: lower end of the 95% interval of g; None where g is.
+        high: upper end of it; None where g is.
     """
 
     columns: ClassVar = (
@@ -60,9 +60,9 @@ def audit_confounds(
     """Compare the conditions in all that can be told from the texts and their tokens.
 
     Args:
-        contrast: the stimuli.
-        items: see `Measurement.items`.
-        pooling: how tokens became one vector.
+        contrast: stimuli whose texts are compared.
+        items: numbers of tokens of each text, as in `Measurement.items`.
+        pooling: how tokens became one vector: `last-token`, `mean` or `sum`.
     """
     # A text that is there twice is one text.
     different = np.unique(contrast.firsts)

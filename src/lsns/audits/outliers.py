@@ -24,9 +24,9 @@ class OutlierDimension:
     """A hidden dimension with an outlier unit in the mask.
 
     Attributes:
-        dimension: its index in the residual stream.
-        selected_layers: in how many layers it is an outlier and selected.
-        outlier_layers: in how many layers it is an outlier.
+        dimension: index in the residual stream.
+        selected_layers: number of layers in which it is an outlier and selected.
+        outlier_layers: number of layers in which it is an outlier.
     """
 
     columns: ClassVar = (
@@ -45,15 +45,16 @@ class OutlierAudit:
     """Outlier dimensions in a mask.
 
     Attributes:
-        threshold: times the median of the layer.
-        selected: outlier units in the mask.
-        units: in the mask.
-        share: of the mask.
-        magnitude_share: of the summed mean |activation| of the mask.
-        expected: outlier units that a random mask of this size would hold.
-        p_value: of at least as many by chance (hypergeometric).
-        model: outlier units of the model.
-        dimensions: that they are made of, those selected in most layers first.
+        threshold: an outlier's mean |activation| is over so many times the median of its layer.
+        selected: number of outlier units in the mask.
+        units: number of units in the mask.
+        share: outlier units as a share of the mask's units.
+        magnitude_share: their share of the mask's summed mean |activation|.
+        expected: expected number of outlier units in a random mask of this size.
+        p_value: probability of at least as many by chance (hypergeometric).
+        model: number of outlier units in the model.
+        dimensions: dimensions of the outlier units in the mask, those selected in most layers
+            first.
     """
 
     threshold: float
@@ -86,12 +87,12 @@ def audit_outliers(
     *,
     threshold: float = THRESHOLD,
 ) -> OutlierAudit:
-    """Count outlier units in a mask; see `lsns.analysis.outliers`.
+    """Count outlier units in a mask, and the dimensions that they are made of.
 
     Args:
-        mask: the selected units.
+        mask: selected units.
         magnitudes: mean |activation| of every unit.
-        threshold: times the median of the layer.
+        threshold: how many times the median of its layer an outlier's magnitude exceeds.
     """
     outliers = outlier_units(magnitudes, threshold=threshold)
     both = mask & outliers

@@ -34,12 +34,12 @@ def shuffle_labels(
     """Labels (True: positive) under `count` random shuffles.
 
     Args:
-        positive: the true labels, at least two of either kind.
-        groups: a label per item; items of a group belong together.
-        count: how many shuffles.
-        seed: of the draws.
-        texts: a number per item, the same for items with the same text, which are of one group
-            and one condition; None: all texts differ.
+        positive: true labels, at least two of either kind.
+        groups: a label for each item; items of a group belong together.
+        count: number of shuffles.
+        seed: random seed for the draws.
+        texts: a number for each item, equal for items with one text, which are of one group and
+            one condition; None: all texts differ.
 
     Returns:
         Labels with at least two items of either kind; what has fewer is drawn again.

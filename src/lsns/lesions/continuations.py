@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lsns.lesions.controls import Control, control_mask
 from lsns.mask import UnitMask
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from lsns.localization import Localization
     from lsns.models.base import BaseModel
 
+Array = np.ndarray[Any, Any]
 REPLACED = {"zero": "zeroed", "mean": "set to their mean"}
 
 
@@ -23,9 +26,9 @@ class Continuation:
     """What a model made of a prompt under one condition.
 
     Attributes:
-        condition: in words.
-        text: the continuation, without the prompt.
-        mask: what was lesioned; None for the intact model.
+        condition: name of the condition.
+        text: continuation, without the prompt.
+        mask: units that were lesioned; None for the intact model.
     """
 
     condition: str
@@ -47,69 +50,74 @@ def continue_under_lesions(
     max_new_tokens: int = 20,
     temperature: float | None = None,
 ) -> list[Continuation]:
-    """Continue a prompt once per condition.
+    """Continue a prompt once for each condition.
 
     Args:
         model: from `load_model`.
-        prompt: the text to continue.
+        prompt: text to continue.
         networks: for each condition a network's name, `random` (a control for `control_for`), or
             `none`.
-        find: the localization of a network by name; asked only for what is needed.
-        control_for: which network `random` is a control for.
-        control: see `control_mask`.
-        control_seed: of the control; default: `seed`.
-        seed: of the sampling.
-        mode: see `lesion`.
-        max_new_tokens: see `generate`.
-        temperature: see `generate`.
+        find: function from a network's name to its localization; asked once for each that is
+            needed.
+        control_for: network that `random` is a control for.
+        control: kind of control, as for `control_mask`.
+        control_seed: random seed for the control; None: `seed`.
+        seed: random seed for sampled tokens.
+        mode: what replaces a unit: `zero`, or its `mean` activation.
+        max_new_tokens: number of new tokens at most.
+        temperature: temperature at which tokens are sampled; None: greedy, the likeliest each time.
     """
-    found: dict[str, Localization] = {}
+    localization = cache(find)
     drawn_with = seed if control_seed is None else control_seed
-
-    def localization(name: str) -> Localization:
-        if name not in found:
-            found[name] = find(name)
-        return found[name]
-
+    sampling: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed
+    }  # fmt: skip
     continuations = []
     for name in networks:
-        source = None if name == "none" else localization(control_for if name == "random" else name)
-        mask = None if source is None else source.mask
-        if source is not None and name == "random":
-            mask = _control(source, control, drawn_with)
-        with _condition(model, mask, source, mode):
-            text = model.generate(
-                prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
-            )
-        label = "intact"
-        if source is not None and mask is not None:
-            of = source.manifest["stimuli"]["name"]
-            label = _random_label(of, control, drawn_with) if name == "random" else of
-            label += f": {mask.count} of {mask.units.size} units {REPLACED[mode]}"
-        continuations.append(Continuation(label, text, mask))
+        if name == "none":
+            continuations.append(continue_prompt(model, prompt, **sampling))
+            continue
+        source = localization(control_for if name == "random" else name)
+        condition, mask = source.manifest["stimuli"]["name"], source.mask
+        if name == "random":
+            condition = f"random control for {condition} ({control}, seed {drawn_with})"
+            mask = control_mask(
+                mask, control, seed=drawn_with, magnitudes=source.magnitudes, barred=source.barred,
+                outliers=source.outlier_units,
+            )  # fmt: skip
+        means = source.means if mode == "mean" else None
+        continuations.append(
+            continue_prompt(model, prompt, condition, mask, mode, means=means, **sampling)
+        )
     return continuations
 
 
-def _control(source: Localization, kind: Control, seed: int) -> UnitMask:
-    return control_mask(
-        source.mask,
-        kind,
-        seed=seed,
-        magnitudes=source.magnitudes,
-        barred=source.barred,
-        outliers=source.outlier_units if kind == "outliers" else None,
-    )
+def continue_prompt(
+    model: BaseModel,
+    prompt: str,
+    condition: str = "intact",
+    mask: UnitMask | None = None,
+    mode: Mode = "zero",
+    *,
+    means: Array | None = None,
+    **sampling: Any,
+) -> Continuation:
+    """Continue a prompt under one condition.
 
-
-def _condition(
-    model: BaseModel, mask: UnitMask | None, source: Localization | None, mode: Mode
-) -> AbstractContextManager[Any]:
+    Args:
+        model: from `load_model`.
+        prompt: text to continue.
+        condition: name of the condition; what is lesioned is added to it.
+        mask: units that are lesioned; None: the model stays intact.
+        mode: what replaces a unit, as for `lesion`.
+        means: mean activation of every unit, for mode `mean`.
+        **sampling: options of `generate`.
+    """
     from lsns.lesions.ablation import lesion
 
-    if mask is None or source is None:
-        return nullcontext()
-    return lesion(model, mask, mode, means=source.means if mode == "mean" else None)
-
-
-def _random_label(network: str, control: str, seed: int) -> str:
-    return f"random control for {network} ({control}, seed {seed})"
+    if mask is None:
+        return Continuation(condition, model.generate(prompt, **sampling), None)
+    with lesion(model, mask, mode, means=means):
+        text = model.generate(prompt, **sampling)
+    lesioned = f"{mask.count} of {mask.units.size} units {REPLACED[mode]}"
+    return Continuation(f"{condition}: {lesioned}", text, mask)

@@ -48,12 +48,12 @@ def control_mask(
             layer, for each unit of the mask one of about the same mean |activation|; `outliers`:
             as many outlier units as the mask has, of any layer, and the rest of the units from
             those that are none.
-        seed: of the draw.
+        seed: random seed for the draw.
         magnitudes: mean |activation| of every unit, for `magnitude`, e.g.
             `Localization.magnitudes`.
-        barred: units that are not drawn, either; where the mask itself could not have them, a
+        barred: units that are not drawn either; where the mask itself could not have them, a
             control must not.
-        outliers: the outlier units, for `outliers`, e.g. `Localization.outlier_units`.
+        outliers: outlier units of the model, for `outliers`, e.g. `Localization.outlier_units`.
 
     Returns:
         The mask; its manifest names the kind, the seed, where units are barred how many, and where
@@ -74,7 +74,8 @@ def control_mask(
     if barred is not None:
         note["barred"] = int(barred.sum())
     if magnitudes is not None:
-        note["magnitude_ratio"] = _ratio(units, mask, magnitudes)
+        ratio = magnitudes[units].sum() / magnitudes[mask.units].sum()
+        note["magnitude_ratio"] = float(ratio)
     return UnitMask(units, {**mask.manifest, "control": note})
 
 
@@ -157,7 +158,3 @@ def _matched(selected: Array, free: Array, magnitudes: Array, rng: np.random.Ran
         alike = nearest[distances[nearest] <= np.log(LARGEST_FACTOR)]
         units[left.pop(int(rng.choice(alike if alike.size else nearest[:1])))] = True
     return units
-
-
-def _ratio(units: Array, mask: UnitMask, magnitudes: Array) -> float:
-    return float(magnitudes[units].sum() / magnitudes[mask.units].sum())

@@ -19,12 +19,12 @@ def generate(
 
     Args:
         model: from `load_model`; lesions that are attached act.
-        prompt: read as it is, with the special tokens that the tokenizer adds by itself.
-        max_new_tokens: how many tokens at most.
-        temperature: sample at this temperature; None: greedy, the likeliest token each time.
-        seed: random seed of the sampling; the global generator is put back as it was.
-        use_cache: keep keys and values of earlier tokens; the result is the same, only slower
-            without.
+        prompt: text to continue, read as it is, with the special tokens that the tokenizer adds.
+        max_new_tokens: number of new tokens at most.
+        temperature: temperature at which tokens are sampled; None: greedy, the likeliest each time.
+        seed: random seed for sampled tokens; the global generator is put back as it was.
+        use_cache: keep keys and values of earlier tokens; without them the result is equal, and
+            slower.
 
     Raises:
         LsnsError: a prompt without tokens, with half a character, or with a token that the model
