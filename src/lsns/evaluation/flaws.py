@@ -6,7 +6,7 @@ Only what cannot be scored stops a run.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 EQUAL = "equal sentences"
 BLANKS = "blanks at an end"
@@ -19,20 +19,11 @@ _DONE = {EQUAL: ": a tie", TIE: ": half correct", NAMESAKE: ": numbered", CONDIT
 _BETWEEN = "; "
 
 
-def joined(flaws: Mapping[str, bool]) -> str | None:
-    """The flaws that an item has, as a text; None: it has none.
-
-    Args:
-        flaws: whether the item has each flaw.
-    """
-    return _BETWEEN.join(flaw for flaw, there in flaws.items() if there) or None
-
-
 def counted(flaws: Iterable[str | None], ties: int = 0) -> dict[str, int]:
     """How many items have each flaw; an item with two counts for both.
 
     Args:
-        flaws: the flaws of each item, as `joined` gives them; None: the item has none.
+        flaws: the flaws of each item, as `Seen` gives them; None: the item has none.
         ties: number of items without a preference under the intact model.
     """
     found = Counter(flaw for text in flaws if text for flaw in text.split(_BETWEEN))
@@ -50,18 +41,29 @@ def described(counts: Mapping[str, int]) -> str:
     )
 
 
-class Names:
-    """Tells items of one name apart: the second `3` is `3 (2)`."""
+class Seen:
+    """The items of a paradigm that were read: tells those of one name apart, and finds flaws."""
 
     def __init__(self) -> None:
         self._times: Counter[str] = Counter()
-        self._given: set[str] = set()
+        self._names: set[str] = set()
+        self._contents: set[Hashable] = set()
 
-    def __call__(self, name: str) -> tuple[str, bool]:
-        """A name that no earlier item has, and whether it had to be made from `name`."""
+    def __call__(
+        self, name: str, content: Hashable, flaws: Mapping[str, bool]
+    ) -> tuple[str, str | None]:
+        """A name that no earlier item has, and the item's flaws as a text; None: it has none.
+
+        Args:
+            name: what the file calls the item; the second `3` becomes `3 (2)`.
+            content: the item's sentences.
+            flaws: whether the item has each flaw that it can have by itself.
+        """
         made = name
-        while made in self._given:
+        while made in self._names:
             self._times[name] += 1
             made = f"{name} ({self._times[name] + 1})"
-        self._given.add(made)
-        return made, made != name
+        found = {**flaws, SAME: content in self._contents, NAMESAKE: made != name}
+        self._names.add(made)
+        self._contents.add(content)
+        return made, _BETWEEN.join(flaw for flaw, there in found.items() if there) or None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class MinimalPairs(Benchmark):
             LsnsError: a line that is needed and cannot be read (file and line named), or no pair
                 at all. Flaws of published pairs are no errors.
         """
-        pairs = _told_apart(_read(self.paths, self.limit))
+        pairs = list(_read(self.paths, self.limit))
         if not pairs:
             raise LsnsError(
                 f"{self.argument or self.name} holds no minimal pairs; "
@@ -99,9 +99,23 @@ class MinimalPairs(Benchmark):
         ]
 
 
-def _read(files: Sequence[Path], limit: int | None) -> list[MinimalPair]:
+def _read(files: Sequence[Path], limit: int | None) -> Iterator[MinimalPair]:
+    """The pairs with their flaws, each under a name of its own within its paradigm."""
+    seen: defaultdict[str, flaws.Seen] = defaultdict(flaws.Seen)
+    for where, paradigm, fields in _needed(files, limit):
+        good, bad = (_sentence(where, fields, key) for key in (_GOOD, _BAD))
+        blanks = any(text != text.strip() for text in (good, bad))
+        item, flaw = seen[paradigm](
+            name_of(fields["pairID"], f"{where}: pairID"),
+            (good, bad),
+            {flaws.EQUAL: good == bad, flaws.BLANKS: blanks},
+        )
+        yield MinimalPair(paradigm, item, good, bad, where, flaw)
+
+
+def _needed(files: Sequence[Path], limit: int | None) -> Iterator[tuple[str, str, _Fields]]:
+    """The lines up to the limit: the place, paradigm and fields of each."""
     most = float("inf") if limit is None else limit
-    pairs: list[MinimalPair] = []
     taken: Counter[str] = Counter()
     for file in files:
         here: set[str] = set()
@@ -117,10 +131,7 @@ def _read(files: Sequence[Path], limit: int | None) -> list[MinimalPair]:
             here.add(paradigm)
             if taken[paradigm] < most:
                 taken[paradigm] += 1
-                good, bad = (_sentence(where, fields, key) for key in (_GOOD, _BAD))
-                item = name_of(fields["pairID"], f"{where}: pairID")
-                pairs.append(MinimalPair(paradigm, item, good, bad, where))
-    return pairs
+                yield where, paradigm, fields
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Callable[[], _Fields]]]:
@@ -166,24 +177,3 @@ def _sentence(where: str, fields: _Fields, key: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise LsnsError(f"{where}: {key} must be a sentence, found {shown(text)}")
     return text
-
-
-def _told_apart(pairs: Sequence[MinimalPair]) -> list[MinimalPair]:
-    """The pairs with their flaws, each under a name of its own within its paradigm."""
-    names: defaultdict[str, flaws.Names] = defaultdict(flaws.Names)
-    sentences: set[tuple[str, str, str]] = set()
-    told = []
-    for pair in pairs:
-        content = (pair.paradigm, pair.good, pair.bad)
-        item, again = names[pair.paradigm](pair.item)
-        flaw = flaws.joined(
-            {
-                flaws.EQUAL: pair.good == pair.bad,
-                flaws.BLANKS: any(text != text.strip() for text in (pair.good, pair.bad)),
-                flaws.SAME: content in sentences,
-                flaws.NAMESAKE: again,
-            }
-        )
-        sentences.add(content)
-        told.append(replace(pair, item=item, flaw=flaw))
-    return told

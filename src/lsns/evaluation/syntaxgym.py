@@ -192,22 +192,16 @@ def _read_suite(path: Path, limit: int | None) -> _Suite:
 
 def _read_items(suite: str, given: Sequence[Any]) -> tuple[_Items, dict[str, str]]:
     """The items, each under a name of its own, and the flaws of those that have some."""
-    names, read, flawed = flaws.Names(), {}, {}
-    contents: set[tuple[tuple[str, str], ...]] = set()
+    seen, read, flawed = flaws.Seen(), {}, {}
     for one in given:
         name, sentences = _read_item(suite, one)
-        item, again = names(name)
-        read[item] = {s.condition: replace(s, item=item) for s in sentences}
-        content = tuple((s.condition, s.text) for s in sentences)
-        flaw = flaws.joined(
-            {
-                flaws.BLANKS: _has_blanks(one),
-                flaws.CONDITION: len(read[item]) < len(sentences),
-                flaws.SAME: content in contents,
-                flaws.NAMESAKE: again,
-            }
+        twice = len({s.condition for s in sentences}) < len(sentences)
+        item, flaw = seen(
+            name,
+            tuple((s.condition, s.text) for s in sentences),
+            {flaws.BLANKS: _has_blanks(one), flaws.CONDITION: twice},
         )
-        contents.add(content)
+        read[item] = {s.condition: replace(s, item=item) for s in sentences}
         flawed |= {item: flaw} if flaw else {}
     return read, flawed
 
