@@ -20,7 +20,7 @@ def test_the_guides_table():
     for layer, counts in enumerate([(25, 38), (45, 38), (38, 38)]):
         first[layer, : counts[0]] = True
         second[layer, 60 - counts[1] :] = True
-    lines = demo.describe_methods(UnitMask(first), UnitMask(second)).splitlines()
+    lines = demo._describe_methods(UnitMask(first), UnitMask(second)).splitlines()
     assert lines[:5] == [
         "Layer  T-test   NMD    Difference",
         "0      25       38     -13",
@@ -34,8 +34,8 @@ def test_the_guides_table():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_planted_units_are_found(seed):
-    planted = demo.plant(seed)
-    ttest, nmd = demo.select_planted(planted, 5.0)
+    planted = demo._plant(seed)
+    ttest, nmd = demo._select_planted(planted, 5.0)
     assert planted.units.sum() == ttest.count == nmd.count == sum(demo.PLANTED)
     assert (ttest.units & planted.units).sum() >= 0.98 * ttest.count
     # The even budget is full of planted units where there are enough of them.
@@ -46,8 +46,8 @@ def test_planted_units_are_found(seed):
 
 def test_without_an_effect_nothing_is_found(monkeypatch):
     monkeypatch.setattr(demo, "EFFECT", 0.0)
-    planted = demo.plant()
-    for mask in demo.select_planted(planted, 5.0):
+    planted = demo._plant()
+    for mask in demo._select_planted(planted, 5.0):
         assert (mask.units & planted.units).sum() < 20
 
 

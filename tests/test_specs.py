@@ -97,13 +97,10 @@ def test_names_and_bounds_are_those_of_what_takes_them():
     assert set(options_of(AnalysisConfig)["pooling"].wants.choices) == {*get_args(Pooling), "last"}
     assert specs.MOST_SEEDS == conditions.MOST_SEEDS
     assert specs.MOST_RESAMPLES == statistics.MOST_RESAMPLES
-    assert specs.MOST_HALVES == reliability.MOST_HALVES
-    assert specs.MOST_PERMUTATIONS == calibration.MOST_PERMUTATIONS
     assert specs.StudySpec().resamples == statistics.RESAMPLES
     assert AuditOptions().halves == reliability.HALVES
     assert AuditOptions().permutations == calibration.PERMUTATIONS
     assert AuditOptions().alpha == calibration.ALPHA
-    assert AuditOptions().percentages == reliability.PERCENTAGES
 
 
 def test_every_option_has_a_meaning_and_says_what_it_wants():

@@ -290,9 +290,7 @@ def _demo(
     from lsns.report.text import describe_continuations
 
     if synthetic:
-        planted = logic.plant(options.seed)
-        masks = logic.select_planted(planted, options.percentage)
-        say(f"{logic.describe_methods(*masks)}\n\n{logic.describe_recovery(planted, *masks)}")
+        say(logic.describe_synthetic(options.seed, options.percentage))
         return
     base = _Units.of(options)
     with _asked(model, options) as request:
@@ -301,10 +299,9 @@ def _demo(
             lambda **selection: _found(loaded, replace(base, **selection), network),
             options.percentage,
         )
-        ttest, nmd = found[0].mask, found[1].mask
-        say(f"{logic.describe_methods(ttest, nmd)}\n{logic.describe_outliers(*found)}")
+        say(logic.describe_both(*found))
         continuations = logic.continue_three_ways(
-            loaded, prompt, ttest, nmd, max_new_tokens=max_new_tokens
+            loaded, prompt, *found, max_new_tokens=max_new_tokens
         )
     say(f"\n{describe_continuations(prompt, continuations, width())}")
 

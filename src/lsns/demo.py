@@ -35,7 +35,7 @@ SPREAD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Planted:
+class _Planted:
     """Synthetic activations with known selective units.
 
     Attributes:
@@ -49,7 +49,7 @@ class Planted:
     units: Bool[Array, "n_layers hidden_size"]
 
 
-def plant(seed: int = 42) -> Planted:
+def _plant(seed: int = 42) -> _Planted:
     """Synthetic activations: planted units are farther from 0 in the positive condition.
 
     Units differ in magnitude, as those of models do, so that a difference of means, which is not
@@ -65,10 +65,10 @@ def plant(seed: int = 42) -> Planted:
         scale * (BASELINE + effect + rng.standard_normal((ITEMS, *shape)))
         for effect in (EFFECT * units, 0.0)
     )
-    return Planted(positive, negative, units)
+    return _Planted(positive, negative, units)
 
 
-def select_planted(planted: Planted, percentage: float) -> tuple[UnitMask, UnitMask]:
+def _select_planted(planted: _Planted, percentage: float) -> tuple[UnitMask, UnitMask]:
     """What T-test and NMD select of synthetic activations; NMD's number of units for both."""
     data = planted.positive, planted.negative
     nmd = UnitMask(NMDAnalyzer({"percentage": percentage}).analyze(*data)[0])
@@ -89,17 +89,43 @@ def localize_both(
 
 
 def continue_three_ways(
-    model: BaseModel, prompt: str, ttest: UnitMask, nmd: UnitMask, *, max_new_tokens: int = 20
+    model: BaseModel,
+    prompt: str,
+    ttest: Localization,
+    nmd: Localization,
+    *,
+    max_new_tokens: int = 20,
 ) -> list[Continuation]:
     """Continuations of a prompt: intact, and with the units of either method zeroed."""
-    conditions = (("intact", None), ("T-test", ttest), ("NMD", nmd))
+    conditions = (("intact", None), ("T-test", ttest.mask), ("NMD", nmd.mask))
     return [
         continue_prompt(model, prompt, name, mask, max_new_tokens=max_new_tokens)
         for name, mask in conditions
     ]
 
 
-def describe_methods(ttest: UnitMask, nmd: UnitMask) -> str:
+def describe_synthetic(seed: int, percentage: float) -> str:
+    """What both methods find of planted units.
+
+    Args:
+        seed: random seed for the synthetic activations.
+        percentage: percentage of the units of each layer that NMD selects.
+    """
+    planted = _plant(seed)
+    masks = _select_planted(planted, percentage)
+    return f"{_describe_methods(*masks)}\n\n{_describe_recovery(planted, *masks)}"
+
+
+def describe_both(ttest: Localization, nmd: Localization) -> str:
+    """What both methods find of a model, and how many outlier dimensions they select."""
+    return (
+        f"{_describe_methods(ttest.mask, nmd.mask)}\n"
+        f"outliers   {int(ttest.outliers.sum())} of the units by T-test, {int(nmd.outliers.sum())} "
+        "by NMD (mean |activation| over 10 times the layer's median)"
+    )
+
+
+def _describe_methods(ttest: UnitMask, nmd: UnitMask) -> str:
     """The table of units per layer, how they are spread, and the overlap against chance."""
     both = overlap(ttest.units, nmd.units)
     chance = (
@@ -118,15 +144,7 @@ def describe_methods(ttest: UnitMask, nmd: UnitMask) -> str:
     )
 
 
-def describe_outliers(ttest: Localization, nmd: Localization) -> str:
-    """How many outlier dimensions either method selected."""
-    return (
-        f"outliers   {int(ttest.outliers.sum())} of the units by T-test, {int(nmd.outliers.sum())} "
-        "by NMD (mean |activation| over 10 times the layer's median)"
-    )
-
-
-def describe_recovery(planted: Planted, ttest: UnitMask, nmd: UnitMask) -> str:
+def _describe_recovery(planted: _Planted, ttest: UnitMask, nmd: UnitMask) -> str:
     """How many of the planted units either method found."""
     lines = [f"{'':<11}{'found':<9}{'recall':<10}precision"]
     total = int(planted.units.sum())

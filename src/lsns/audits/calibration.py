@@ -24,8 +24,6 @@ from lsns.table import Table
 
 Array = np.ndarray[Any, Any]
 PERMUTATIONS = 1000
-# Their labels are held at once.
-MOST_PERMUTATIONS = 100_000
 ALPHA = 0.05
 # Values of (shuffles x units) that are held at a time: 2 MB in float64 for each array.
 HELD = 1 << 18

@@ -31,8 +31,6 @@ Agreement = dict[str, Any]
 # Different positive and negative texts of each fold.
 Counts = Sequence[tuple[int, int]]
 HALVES = 20
-MOST_HALVES = 10_000
-PERCENTAGES = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
 @dataclass(frozen=True)
