@@ -46,7 +46,7 @@ nitpick_ignore_regex = [
 ]
 # Of no use to one who does not work on the package itself.
 nitpick_ignore = [
-    ("py:class", "lsns.store.ActivationStore"),
+    ("py:class", "lsns.store.Store"),
     ("py:class", "lsns.evaluation.benchmark.Benchmark"),
     ("py:class", "lsns.evaluation.conditions.Condition"),
     ("py:class", "lsns.evaluation.conditions.MaskSpec"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lsns
-from lsns.activations import fill_rows, pool, tokenize
+from lsns.activations import pool, tokenize
 from tests.tiny import TEXTS, make_model, make_tokenizer
 
 MIXED = [*TEXTS, "the", "a storm", "😀 naïve 漢字", TEXTS[0] * 3]
@@ -138,21 +138,6 @@ def test_the_random_generators_are_untouched(tiny_model):
     assert (before[2] == after[2]).all()
 
 
-def test_only_missing_chunks_are_computed(tiny_model, monkeypatch):
-    monkeypatch.setattr(
-        "lsns.activations.plan_chunks", lambda tokens: [(0, 1), (2, 3), (4, 5), (6, 7)]
-    )
-    tokens = tokenize(tiny_model.tokenizer, MIXED)
-    rows = np.full((8, 3, 16), -1, dtype=np.float32)
-    done = np.array([1, 1, 1, 0, 0, 0, 1, 1], dtype=np.uint8)
-    told: list[int] = []
-    fill_rows(tiny_model, tokens, rows, done, pooling="mean", advance=told.append)
-    assert (rows[[0, 1, 6, 7]] == -1).all()
-    assert (rows[[2, 3, 4, 5]] != -1).any(axis=(1, 2)).all()
-    assert told == [1, 2]
-    assert done.all()
-
-
 @pytest.mark.parametrize(
     ("size", "passes"), [(7, [7] * 68 + [4]), (96, [96] * 5), (150, [150] * 3 + [30]), (480, [480])]
 )
@@ -179,27 +164,6 @@ def test_the_bundled_models_mask_is_the_same_at_any_batch_size(bundled, tmp_path
     for other in found.values():
         assert (other.mask.units == expected.mask.units).all()
         np.testing.assert_allclose(other.scores, expected.scores, rtol=1e-3, atol=1e-3)
-
-
-def test_a_run_goes_on_where_it_was_with_another_batch_size(tiny_model):
-    tokens = tokenize(tiny_model.tokenizer, [f"the cat {number}" for number in range(300)])
-    whole = lsns.extract(tiny_model, [f"the cat {number}" for number in range(300)])
-    rows, done = np.zeros_like(whole), np.zeros(300, dtype=np.uint8)
-
-    def stop(_number: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fill_rows(
-            tiny_model, tokens, rows, done, pooling="last-token", batch_size=150, advance=stop
-        )
-    assert done.sum() == 96, "a chunk, whatever the batch"
-    told: list[int] = []
-    fill_rows(
-        tiny_model, tokens, rows, done, pooling="last-token", batch_size=480, advance=told.append
-    )
-    assert told == [96, 96, 12]
-    np.testing.assert_allclose(rows, whole, rtol=1e-4, atol=1e-6)
 
 
 def small_context(kind: str, length: int):

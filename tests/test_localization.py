@@ -263,7 +263,7 @@ def test_a_lesioned_model_is_not_taken_for_the_intact_one(tiny_model, contrast, 
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
-@pytest.mark.parametrize("name", ["moments.npz", "activations.npy", "manifest.json", "done.npy"])
+@pytest.mark.parametrize("name", ["moments.npz", "activations.npy", "manifest.json"])
 def test_damaged_cache_is_noticed_and_made_again(tiny_model, contrast, tmp_path, damage, name):
     first = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path)
     path = first.measurement.store.folder / name
@@ -296,7 +296,7 @@ def test_moments_are_mended_from_the_activations_without_the_model(
 
 def test_an_interrupted_run_goes_on(tiny_model, contrast, tmp_path, monkeypatch):
     expected = lsns.localize(tiny_model, contrast, percentage=10, cache_dir=tmp_path / "whole")
-    monkeypatch.setattr("lsns.activations.plan_chunks", chunks_of_ten)
+    monkeypatch.setattr("lsns.measurement.plan_chunks", chunks_of_ten)
     run, calls = activations._run_batch, []
 
     def interrupt(*arguments):
@@ -571,10 +571,9 @@ def test_killed_in_the_middle_nothing_is_lost(langloc, tmp_path):
 
 def wait_for_rows(folder, process) -> int:
     for _ in range(1200):
-        for path in folder.glob("activations/*/done.npy"):
-            count = int(np.count_nonzero(np.load(path)))
-            if count:
-                return count
+        parts = list(folder.glob("activations/*.parts/*.part"))
+        if parts:
+            return 96 * len(parts)
         assert process.poll() is None
         time.sleep(0.05)
     raise TimeoutError

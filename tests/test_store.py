@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import stat
 import threading
 import time
@@ -25,8 +26,8 @@ from hypothesis import strategies as st
 from lsns import store as store_module
 from lsns.errors import LsnsError
 from lsns.store import (
-    ActivationStore,
     DamagedFileError,
+    Store,
     atomic,
     digest_of,
     locked,
@@ -62,21 +63,22 @@ def own_user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ActivationStore:
-    return ActivationStore(tmp_path, DESCRIPTION)
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path, DESCRIPTION)
 
 
 @pytest.fixture
-def finished(store: ActivationStore) -> ActivationStore:
+def finished(store: Store) -> Store:
     fill(store)
     return store
 
 
-def fill(store: ActivationStore) -> None:
-    rows, done = store.open_rows(SHAPE)
-    rows[:], done[:] = ROWS, 1
-    rows.flush()
-    done.flush()
+def write_all(store: Store) -> Any:
+    return store.write_rows(SHAPE, [([0, 4], ROWS[[0, 4]]), ([5, 1, 2, 3], ROWS[[5, 1, 2, 3]])])
+
+
+def fill(store: Store) -> None:
+    write_all(store)
     store.finish(MOMENTS, {"run": {"items": 6}})
 
 
@@ -202,8 +204,9 @@ def test_a_path_below_a_file_is_one_line(file: Path, write: Callable[[Path], Any
 
 
 def test_a_store_below_a_file_is_one_line(file: Path) -> None:
-    store = ActivationStore(file, DESCRIPTION)
-    assert str(file) in refusal(lambda: store.open_rows(SHAPE))
+    store = Store(file, DESCRIPTION)
+    assert str(file) in refusal(lambda: write_all(store))
+    assert str(file) in refusal(lambda: store.keep("a", ROWS))
     assert str(file) in refusal(lambda: store.finish(MOMENTS, {}))
 
 
@@ -293,9 +296,9 @@ def sorted_items(value: Any) -> Any:
     ],
 )
 def test_every_change_is_another_store(tmp_path: Path, change: dict[str, Any]) -> None:
-    stores = [ActivationStore(tmp_path, d) for d in (DESCRIPTION, DESCRIPTION | change)]
+    stores = [Store(tmp_path, d) for d in (DESCRIPTION, DESCRIPTION | change)]
     assert stores[0].folder != stores[1].folder
-    assert stores[0].folder.parent == tmp_path / "activations"
+    assert stores[0].folder.parent == tmp_path
 
 
 # Digests of large files.
@@ -435,8 +438,8 @@ def test_array_round_trip(tmp_path: Path) -> None:
 # A run's activations.
 
 
-def test_a_finished_store_gives_back_what_was_written(finished: ActivationStore) -> None:
-    again = ActivationStore(finished.folder.parent.parent, turned(DESCRIPTION))
+def test_a_finished_store_gives_back_what_was_written(finished: Store) -> None:
+    again = Store(finished.folder.parent, turned(DESCRIPTION))
     rows, moments = again.activations(), again.moments()
     assert rows is not None
     np.testing.assert_array_equal(rows, ROWS)
@@ -448,17 +451,17 @@ def test_a_finished_store_gives_back_what_was_written(finished: ActivationStore)
     assert again.manifest["of"] == DESCRIPTION
 
 
-def test_what_is_kept_cannot_be_changed_by_a_reader(finished: ActivationStore) -> None:
+def test_what_is_kept_cannot_be_changed_by_a_reader(finished: Store) -> None:
     rows = finished.activations()
     assert rows is not None
     with pytest.raises(ValueError, match="read-only"):
         rows[0] = 0
 
 
-def test_an_unfinished_store_is_not_a_result(store: ActivationStore) -> None:
+def test_an_unfinished_store_is_not_a_result(store: Store) -> None:
     assert store.manifest == {}
     assert store.activations() is None
-    store.open_rows(SHAPE)
+    write_all(store)
     assert store.manifest == {}
     with pytest.raises(DamagedFileError):
         store.activations()
@@ -466,31 +469,45 @@ def test_an_unfinished_store_is_not_a_result(store: ActivationStore) -> None:
         store.moments()
 
 
-def test_new_rows_are_not_done(store: ActivationStore) -> None:
-    rows, done = store.open_rows(SHAPE)
-    assert (rows.shape, rows.dtype) == (SHAPE, np.float32)
-    assert done.tolist() == [0] * 6
+@pytest.mark.parametrize("values", [ROWS, np.arange(3.0), np.zeros((0, 2)), np.array([True])])
+def test_a_part_is_given_back_by_its_name_alone(store: Store, values: Any) -> None:
+    store.keep("a", values)
+    found = Store(store.folder.parent, DESCRIPTION).part("a")
+    assert found is not None
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype == values.dtype
+    found[:] = 0
+    assert store.part("b") is None
+    assert store.n_parts == 1
+    store.drop_parts()
+    assert store.part("a") is None
+    assert list(store.folder.parent.iterdir()) == []
 
 
-def partly_filled(store: ActivationStore) -> None:
-    rows, done = store.open_rows(SHAPE)
-    rows[[0, 4]] = ROWS[[0, 4]]
-    done[[0, 4]] = 1
-    rows.flush()
-    done.flush()
+def test_a_part_is_on_the_disk_before_it_counts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (steps.append("sync"), sync(file))[1])
+    monkeypatch.setattr(Path, "replace", lambda *a: (steps.append("named"), replace(*a))[1])
+    store.keep("a", ROWS)
+    assert steps == ["sync", "named"]
 
 
-def test_a_partly_filled_store_goes_on(store: ActivationStore) -> None:
-    partly_filled(store)
-    rows, done = ActivationStore(store.folder.parent.parent, DESCRIPTION).open_rows(SHAPE)
-    assert done.tolist() == [1, 0, 0, 0, 1, 0]
-    np.testing.assert_array_equal(rows[[0, 4]], ROWS[[0, 4]])
+def partly_filled(store: Store) -> None:
+    store.keep("a", ROWS[[0, 4]])
+    store.keep("b", ROWS[[1]])
 
 
 def fill_and_be_killed(folder: Path) -> None:
-    store = ActivationStore(folder, DESCRIPTION)
-    with store.lock():
+    store = Store(folder, DESCRIPTION)
+    with store.alone("it"):
         partly_filled(store)
+        (store.folder.parent / "theirs").mkdir()
+        for place in (store.folder, store.path("parts"), store.folder.parent):
+            place.mkdir(exist_ok=True)
+            (place / f".{store.folder.name}.half").touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -500,55 +517,16 @@ def test_a_killed_run_leaves_its_rows_and_no_lock(tmp_path: Path) -> None:
     assert process.exitcode == -signal.SIGKILL
     run_all([SPAWN.Process(target=fill_once, args=(tmp_path, 1))])
     assert (tmp_path / "log").read_text() == "1 had 2\n"
-
-
-@pytest.mark.parametrize("shape", [(7, 2, 3), (5, 2, 3), (6, 3, 3), (6, 3, 2)])
-def test_rows_of_another_shape_are_not_gone_on_with(
-    store: ActivationStore, shape: tuple[int, int, int]
-) -> None:
-    partly_filled(store)
-    rows, done = store.open_rows(shape)
-    assert rows.shape == shape
-    assert done.tolist() == [0] * shape[0]
-
-
-def test_flags_of_another_length_are_not_gone_on_with(store: ActivationStore) -> None:
-    partly_filled(store)
-    np.save(store.folder / "done.npy", np.ones(5, dtype=np.uint8))
-    assert store.open_rows(SHAPE)[1].tolist() == [0] * 6
+    assert not list(tmp_path.rglob(".*")), "nothing half-written"
+    assert names(tmp_path) == [digest_of(DESCRIPTION)[:32], "log", "theirs"]
 
 
 def cut(content: bytes) -> bytes:
     return content[:-1]
 
 
-def cut_far(content: bytes) -> bytes:
-    # Within the last row that was done, or the flag of it.
-    return content[: 128 + (len(content) - 128) // 2]
-
-
 def empty(_: bytes) -> bytes:
     return b""
-
-
-def spoil_header(content: bytes) -> bytes:
-    return content[:8] + b" " + content[9:]
-
-
-@pytest.mark.parametrize("name", ["activations.npy", "done.npy"])
-@pytest.mark.parametrize("damage", [cut, cut_far, empty, spoil_header, None])
-def test_a_damaged_partial_store_starts_afresh(
-    store: ActivationStore, name: str, damage: Callable[[bytes], bytes] | None
-) -> None:
-    partly_filled(store)
-    path = store.folder / name
-    if damage is None:
-        path.unlink()
-    else:
-        path.write_bytes(damage(path.read_bytes()))
-    rows, done = store.open_rows(SHAPE)
-    assert rows.shape == SHAPE
-    assert done.tolist() == [0] * 6
 
 
 def flip(where: float) -> Callable[[bytes], bytes]:
@@ -563,7 +541,7 @@ def flip(where: float) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize("name", ["moments.npz", "activations.npy"])
 @pytest.mark.parametrize("damage", [cut, empty, flip(0), flip(0.5), flip(1), lambda c: c + b"\0"])
 def test_damage_to_a_finished_store_is_noticed(
-    finished: ActivationStore, name: str, damage: Callable[[bytes], bytes]
+    finished: Store, name: str, damage: Callable[[bytes], bytes]
 ) -> None:
     path = finished.folder / name
     path.write_bytes(damage(path.read_bytes()))
@@ -575,13 +553,25 @@ def test_damage_to_a_finished_store_is_noticed(
     assert other() is not None
 
 
-def test_moments_that_are_gone_are_noticed(finished: ActivationStore) -> None:
+@pytest.mark.parametrize("damage", [cut, empty, flip(0), flip(0.5), flip(1), lambda c: c + b"\0"])
+def test_a_damaged_part_is_none(
+    store: Store, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    partly_filled(store)
+    path = store.path("parts") / "a.part"
+    path.write_bytes(damage(path.read_bytes()))
+    assert store.part("a") is None
+    assert f"part {path} of a result is damaged; made again" in caplog.text
+    assert store.part("b") is not None
+
+
+def test_moments_that_are_gone_are_noticed(finished: Store) -> None:
     (finished.folder / "moments.npz").unlink()
     with pytest.raises(DamagedFileError, match=r"moments\.npz"):
         finished.moments()
 
 
-def test_a_manifest_of_another_run_is_not_believed(finished: ActivationStore) -> None:
+def test_a_manifest_of_another_run_is_not_believed(finished: Store) -> None:
     path = finished.folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"key": "0" * 64}))
     assert finished.manifest == {}
@@ -589,28 +579,82 @@ def test_a_manifest_of_another_run_is_not_believed(finished: ActivationStore) ->
         finished.moments()
 
 
-def test_dropped_rows_leave_the_moments(finished: ActivationStore) -> None:
-    finished.drop_rows()
-    assert finished.activations() is None
-    np.testing.assert_array_equal(finished.moments()["n"], [6])
+def test_rows_that_are_not_kept_leave_the_moments(store: Store) -> None:
+    write_all(store)
+    store.finish(MOMENTS, {}, rows=False)
+    assert store.activations() is None
+    np.testing.assert_array_equal(store.moments()["n"], [6])
 
 
-def test_discarding_leaves_nothing_to_be_found(finished: ActivationStore) -> None:
+def write_too_much(folder: Path, result: Any) -> None:
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    store, taken = Store(folder, DESCRIPTION), []
+    rows = np.zeros((1, 1024, 256), np.float32)
+    try:
+        store.write_rows((4, 1024, 256), ((taken.append(i) or [i], rows) for i in range(4)))
+    except LsnsError as error:
+        result.put((str(error), taken))
+
+
+def test_a_full_disk_is_one_line_before_anything_is_written(tmp_path: Path) -> None:
+    result = SPAWN.Queue()
+    process = SPAWN.Process(target=write_too_much, args=(tmp_path, result))
+    process.start()
+    message, taken = result.get(timeout=60)
+    process.join()
+    path = Store(tmp_path, DESCRIPTION).folder / "activations.npy"
+    assert message == f"{path} could not be written (File too large)"
+    assert taken == []
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("reserves", [True, False])
+def test_no_space_is_one_line(
+    store: Store, monkeypatch: pytest.MonkeyPatch, reserves: bool
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC if reserves else errno.EOPNOTSUPP, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    if reserves:
+        assert "could not be written (full)" in refusal(lambda: store.keep("a", ROWS))
+        assert list(store.path("parts").iterdir()) == []
+    else:
+        fill(store)
+        np.testing.assert_array_equal(store.activations(), ROWS)
+
+
+def test_who_waits_is_told_for_whom(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "lock"
+    with locked(path, "the work"):
+        assert path.read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
+        waiter = threading.Thread(target=take_lock, args=(path,))
+        waiter.start()
+        while "waiting" not in caplog.text:
+            time.sleep(0.01)
+    waiter.join(timeout=10)
+    said = f"waiting for it ({path}, process {os.getpid()} on {socket.gethostname()})"
+    assert said in caplog.text
+
+
+def test_discarding_leaves_nothing_to_be_found(finished: Store) -> None:
     finished.discard()
     finished.discard()
     assert finished.manifest == {}
     assert finished.activations() is None
-    assert finished.open_rows(SHAPE)[1].tolist() == [0] * 6
+    assert list(finished.folder.parent.iterdir()) == []
 
 
 def fill_once(folder: Path, number: int) -> None:
     """What a run does: fill the store unless another one has."""
-    store = ActivationStore(folder, DESCRIPTION)
-    with store.lock():
+    store = Store(folder, DESCRIPTION)
+    with store.alone("it"):
         if not store.manifest:
-            _, done = store.open_rows(SHAPE)
             with (folder / "log").open("a") as log:
-                log.write(f"{number} had {int(done.sum())}\n")
+                log.write(f"{number} had {store.n_parts}\n")
             time.sleep(0.2)
             fill(store)
     rows = store.activations()
@@ -670,13 +714,13 @@ def test_an_array_must_be_as_large_as_it_says(tmp_path: Path, shape: tuple[int, 
 
 
 @pytest.mark.parametrize("content", ['{"a":' * 200_000, '{"a": ' + "9" * 400 + "}"])
-def test_json_that_would_harm_is_damaged(finished: ActivationStore, content: str) -> None:
+def test_json_that_would_harm_is_damaged(finished: Store, content: str) -> None:
     (finished.folder / "manifest.json").write_text(content)
     assert read_json(finished.folder / "manifest.json") == {}
     assert finished.manifest == {}
 
 
-def test_a_manifest_changed_by_hand_is_not_believed(finished: ActivationStore) -> None:
+def test_a_manifest_changed_by_hand_is_not_believed(finished: Store) -> None:
     path = finished.folder / "manifest.json"
     content = json.loads(path.read_text())
     for change in ({"sha256": []}, {"run": 3}, {"of": None}, {"more": 1}):
@@ -684,15 +728,25 @@ def test_a_manifest_changed_by_hand_is_not_believed(finished: ActivationStore) -
         assert finished.manifest == {}
 
 
-@pytest.mark.parametrize("name", ["activations.npy", "done.npy"])
-def test_a_link_in_the_cache_is_not_written_through(store: ActivationStore, name: str) -> None:
+@pytest.mark.parametrize("name", ["activations.npy", "a.part", "folder", "parts"])
+def test_a_link_in_the_cache_is_not_written_through(store: Store, name: str) -> None:
     partly_filled(store)
-    path, theirs = store.folder / name, store.folder.parent / "theirs.npy"
-    path.rename(theirs)
-    before = theirs.read_bytes()
+    theirs = store.folder.parent / "theirs"
+    theirs.mkdir()
+    paths = {"folder": store.folder, "parts": store.path("parts")}
+    path = paths.get(name) or (paths["parts"] if name == "a.part" else store.folder) / name
+    if name in paths:
+        store.drop_parts()
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        theirs = theirs / "file"
+        theirs.write_text("mine")
     path.symlink_to(theirs)
-    fill(store)
-    assert theirs.read_bytes() == before
+    with store.alone("it"):
+        store.keep("a", ROWS)
+        fill(store)
+    assert theirs.read_text() == "mine" if theirs.is_file() else not list(theirs.iterdir())
     assert not path.is_symlink()
 
 

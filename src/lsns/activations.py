@@ -7,10 +7,11 @@ the hooks, so that no more than one block's hidden states are held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from lsns.errors import LsnsError
 from lsns.models.base import BaseModel
 from lsns.models.factory import check_model
 from lsns.models.sites import BLOCK_OUTPUT
+from lsns.models.subject import Subject
 from lsns.stimuli.contrast import parse_pooling
 
 Array = np.ndarray[Any, Any]
+Texts = Sequence[Sequence[int]]
 # Padded tokens per batch: large enough for the rate of large matrices, small in memory.
 TOKEN_BUDGET = 2048
 
@@ -55,9 +58,13 @@ def extract(
     """
     check_model(model)
     tokens = tokenize(model.tokenizer, texts, max_tokens=max_tokens)
+    check_tokens(model, tokens)
     rows = np.empty((len(texts), *model.shape), dtype=np.float32)
-    done = np.zeros(len(texts), dtype=np.uint8)
-    fill_rows(model, tokens, rows, done, pooling=pooling, batch_size=batch_size)
+    planned = plan_chunks(tokens)
+    chunks = [[tokens[index] for index in chunk] for chunk in planned]
+    found = _extract_chunks(model, chunks, parse_pooling(pooling), batch_size)
+    for chunk, values in zip(planned, found, strict=True):
+        rows[list(chunk)] = values
     return rows
 
 
@@ -116,47 +123,39 @@ def _read(ids: list[int], special: list[int], max_tokens: int | None) -> ReadTex
     )
 
 
-def fill_rows(
-    model: BaseModel,
-    tokens: Sequence[Sequence[int]],
-    rows: Float[Array, "n_texts n_layers hidden_size"],
-    done: Array,
-    *,
-    pooling: str,
-    batch_size: int | None = None,
-    advance: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Compute the rows that are not done yet, and keep them chunk by chunk; see `extract`.
+@dataclass(frozen=True)
+class Extraction:
+    """What becomes of chunks of texts, here or in a worker: a function of `work.run`.
 
-    Args:
-        model: the model.
-        tokens: ids per text.
-        rows: float32, filled in place; may be memory-mapped.
-        done: one byte per text; a row is marked only after it has been written.
-        pooling: see `extract`.
-        batch_size: see `extract`.
-        advance: told of the number of rows as they are done.
+    Attributes:
+        subject: the model.
+        pooling: `last-token`, `mean` or `sum`.
+        batch_size: texts per forward pass; None: as many as fit a fixed number of tokens.
     """
-    how = parse_pooling(pooling)
-    if batch_size is not None and batch_size < 1:
-        raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
 
-    _check_length(model, tokens)
-    model.check_ids(tokens)
+    subject: Subject
+    pooling: str
+    batch_size: int | None
+
+    def __call__(self, chunks: Sequence[Texts]) -> list[Float[Array, "n_texts n_layers width"]]:
+        """The activations of each chunk of token ids."""
+        return _extract_chunks(self.subject.load(), chunks, self.pooling, self.batch_size)
+
+
+def _extract_chunks(
+    model: BaseModel, chunks: Sequence[Texts], pooling: str, batch_size: int | None
+) -> list[Array]:
+    tokens = [ids for chunk in chunks for ids in chunk]
+    ends = [0, *accumulate(map(len, chunks))]
+    places = [tuple(range(start, end)) for start, end in pairwise(ends)]
 
     def compute(batch: Chunk) -> list[Array]:
-        return list(_run_batch(model, [tokens[index] for index in batch], how))
+        return list(_run_batch(model, [tokens[index] for index in batch], pooling))
 
-    missing = [chunk for chunk in plan_chunks(tokens) if not all(done[index] for index in chunk)]
     usual = partial(fitting, tokens=tokens, budget=TOKEN_BUDGET)
     with model.evaluating(), explained_memory():
-        for chunk, values in map_chunks(compute, missing, batch_size=batch_size, usual=usual):
-            new = sum(1 for index in chunk if not done[index])
-            rows[list(chunk)] = np.stack(values)
-            _flush(rows)
-            done[list(chunk)] = 1
-            _flush(done)
-            advance(new)
+        found = map_chunks(compute, places, batch_size=batch_size, usual=usual)
+        return [np.stack(values) for _, values in found]
 
 
 def _run_batch(model: BaseModel, tokens: Sequence[Sequence[int]], pooling: str) -> Array:
@@ -207,7 +206,13 @@ def _cut(ids: list[int], special: list[int], max_tokens: int | None) -> list[int
     return ids[: max(max_tokens - tail, 0)] + ids[len(ids) - tail :][:max_tokens]
 
 
-def _check_length(model: BaseModel, tokens: Sequence[Sequence[int]]) -> None:
+def check_tokens(model: BaseModel, tokens: Texts) -> None:
+    """Whether the model can read every text.
+
+    Raises:
+        LsnsError: a text that is too long, or with a token that the model has no embedding for.
+    """
+    model.check_ids(tokens)
     limit = model.context_length
     longest = max(range(len(tokens)), key=lambda index: len(tokens[index]))
     if limit is not None and len(tokens[longest]) > limit:
@@ -215,11 +220,6 @@ def _check_length(model: BaseModel, tokens: Sequence[Sequence[int]]) -> None:
             f"text {longest + 1} has {len(tokens[longest])} tokens, and the model reads at most "
             f"{limit}; use --max-tokens {limit}"
         )
-
-
-def _flush(array: Array) -> None:
-    if isinstance(array, np.memmap):
-        array.flush()
 
 
 def _dtype_name(model: BaseModel) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TypeVar
 
+from lsns.errors import LsnsError
+
 Result = TypeVar("Result")
 Chunk = tuple[int, ...]
 CHUNK_ITEMS = 96
@@ -46,7 +48,12 @@ def map_chunks(
         chunks: indexes of texts, none empty.
         batch_size: texts per batch; None: batches within a chunk, of the usual size.
         usual: that size for a chunk.
+
+    Raises:
+        LsnsError: an impossible batch size.
     """
+    if batch_size is not None and batch_size < 1:
+        raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
     found: dict[int, Result] = {}
     waiting = deque(chunks)
     for batch in _batches(chunks, batch_size, usual):

@@ -182,6 +182,7 @@ def localize(
     cache_dir: str | Path | None = None,
     overwrite: bool = False,
     batch_size: int | None = None,
+    workers: int = 1,
     progress: bool = False,
 ) -> Localization:
     """Find the units of a model that answer to a contrast.
@@ -206,6 +207,8 @@ def localize(
         overwrite: run the model again even if its activations are cached.
         batch_size: texts per forward pass; another size changes activations in their last digits,
             by rounding, and a mask only where two scores are as close as that.
+        workers: processes of this machine that run the model, each with a copy of it; several need
+            the model's name. Results are the same bytes.
         progress: show a bar while the model runs.
 
     Returns:
@@ -239,6 +242,7 @@ def localize(
         cache_dir=cache_dir,
         overwrite=overwrite,
         batch_size=batch_size,
+        workers=workers,
         progress=progress,
         analyzer=analyzer,
     )

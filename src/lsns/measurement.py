@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -13,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lsns.analysis import BaseAnalyzer, MomentsAnalyzer
+from lsns.chunks import plan_chunks
+from lsns.engines import Engine
 from lsns.errors import LsnsError
 from lsns.models.factory import ModelRequest
 from lsns.models.identity import fingerprint, is_same
 from lsns.models.source import ModelSource
+from lsns.models.subject import Subject
 from lsns.moments import Moments, merge_all
 from lsns.stimuli.contrast import Contrast, parse_pooling
-from lsns.store import ActivationStore, DamagedFileError, prepare_folder, results_folder
+from lsns.store import DamagedFileError, Store, digest_of, prepare_folder, results_folder
 from lsns.terminal import one_line
-from lsns.terminal import progress as show_progress
+from lsns.work import Chunk, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +44,15 @@ ACTIVATIONS_LIMIT_BYTES = 4 * 1024**3
 UNSET: Any = object()
 
 
+@dataclass(frozen=True)
+class _Running:
+    """How the model is run, which decides on no result."""
+
+    engine: Engine
+    batch_size: int | None
+    progress: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """What a model's units did with a contrast: the moments per fold and condition.
@@ -54,7 +65,7 @@ class Measurement:
     """
 
     folds: tuple[tuple[Moments, Moments], ...]
-    store: ActivationStore
+    store: Store
     manifest: Mapping[str, Any]
     contrast: Contrast
 
@@ -125,6 +136,7 @@ def measure(
     cache_dir: str | Path | None = None,
     overwrite: bool = False,
     batch_size: int | None = None,
+    workers: int = 1,
     progress: bool = False,
     analyzer: BaseAnalyzer | None = None,
 ) -> Measurement:
@@ -133,32 +145,35 @@ def measure(
     Args:
         model: loaded, or as asked for.
         contrast: the stimuli.
-        pooling: see `localize`.
-        max_tokens: see `localize`.
-        cache_dir: see `localize`.
-        overwrite: see `localize`.
-        batch_size: see `localize`.
-        progress: see `localize`.
+        pooling: `last-token`, `mean` or `sum`; default: the contrast's protocol.
+        max_tokens: cut texts to their first tokens; None: whole; default: the contrast's protocol.
+        cache_dir: where results are kept; default `LOC_CACHE`, else `cache`.
+        overwrite: run the model again even if its activations are cached.
+        batch_size: texts per forward pass; None: as many as fit a fixed number of tokens.
+        workers: processes that run the model; several need a model that is not loaded yet.
+        progress: show a bar while the model runs.
         analyzer: checked against the model's shape before the model runs.
     """
     protocol = _protocol(contrast, pooling, max_tokens)
     _check_at_least_one("batch-size", batch_size)
+    subject = Subject(model)
+    running = _Running(subject.engine(workers), batch_size, progress)
     folder = prepare_folder(results_folder(cache_dir))
     if isinstance(model, ModelRequest) and not overwrite:
         found = cached(model, contrast, pooling=pooling, max_tokens=max_tokens, cache_dir=folder)
         if found is not None:
             return found
-    loaded = model.load() if isinstance(model, ModelRequest) else model
+    loaded = subject.load()
     if isinstance(analyzer, MomentsAnalyzer):
         analyzer.count(loaded.shape)
     # Once: a model in memory runs for it.
-    store = ActivationStore(folder, _describe(loaded, contrast, protocol) or {})
-    with store.lock(f"{contrast.name} in {loaded.name}"):
+    store = _store(folder, _describe(loaded, contrast, protocol) or {})
+    with store.alone(f"{contrast.name} in {loaded.name}"):
         if overwrite:
             store.discard()
         found = _load(store, contrast)
         if found is None:
-            _fill(store, loaded, contrast, protocol, batch_size=batch_size, progress=progress)
+            _fill(store, subject, contrast, protocol, running)
             found = _load(store, contrast)
     if found is None:
         raise LsnsError(f"{store.folder} was changed while it was written; run again")
@@ -177,7 +192,7 @@ def cached(
     description = _describe(model, contrast, _protocol(contrast, pooling, max_tokens))
     if description is None:
         return None
-    found = _load(ActivationStore(results_folder(cache_dir), description), contrast)
+    found = _load(_store(results_folder(cache_dir), description), contrast)
     return None if found is None else _as_asked(found, model, contrast)
 
 
@@ -204,42 +219,42 @@ def further_activations(
     if not texts:
         return {}
     folder, of = measurement.store.folder.parents[1], measurement.store.manifest["of"]
-    store = ActivationStore(folder, {**of, "further": [list(pair) for pair in texts.items()]})
+    store = _store(folder, {**of, "further": [list(pair) for pair in texts.items()]})
     if not store.manifest:
         if model is None:
             return None
-        loaded = model.load() if isinstance(model, ModelRequest) else model
-        if not is_same(fingerprint(loaded) or {}, of):
+        subject = Subject(model)
+        if not is_same(fingerprint(subject.load()) or {}, of):
             raise LsnsError(
                 f"model {model.name!r} does not compute what was measured: it was changed, or "
                 "is another; give the one that was localized"
             )
         joined = [text for condition in texts.values() for text in condition]
-        _fill_further(store, loaded, joined, of["protocol"], batch_size, progress)
+        running = _Running(subject.engine(1), batch_size, progress)
+        _fill_further(store, subject, joined, of["protocol"], running)
     rows = _read_rows(store)
     ends = np.cumsum([len(condition) for condition in texts.values()])[:-1]
     return None if rows is None else dict(zip(texts, np.split(rows, ends), strict=True))
 
 
 def _fill_further(
-    store: ActivationStore,
-    model: BaseModel,
+    store: Store,
+    subject: Subject,
     texts: Sequence[str],
     protocol: Mapping[str, Any],
-    batch_size: int | None,
-    progress: bool,
+    running: _Running,
 ) -> None:
     from lsns.activations import tokenize
 
-    tokens = tokenize(model.tokenizer, texts, max_tokens=protocol["max_tokens"])
-    with store.lock(f"further conditions in {model.name}"):
+    tokens = tokenize(subject.load().tokenizer, texts, max_tokens=protocol["max_tokens"])
+    with store.alone(f"further conditions in {subject.given.name}"):
         if not store.manifest:
-            _fill_rows(store, model, tokens, protocol["pooling"], batch_size, progress)
+            _fill_rows(store, subject, tokens, protocol["pooling"], running)
             # Only single activations are read: of these conditions nothing is merged.
             store.finish({"n": np.array([len(texts)])}, {"items": {"texts": list(texts)}})
 
 
-def _read_rows(store: ActivationStore) -> Array | None:
+def _read_rows(store: Store) -> Array | None:
     try:
         return store.activations()
     except DamagedFileError as error:
@@ -278,7 +293,11 @@ def _describe(
     }
 
 
-def _load(store: ActivationStore, contrast: Contrast) -> Measurement | None:
+def _store(folder: Path, description: Mapping[str, Any]) -> Store:
+    return Store(folder / "activations", description)
+
+
+def _load(store: Store, contrast: Contrast) -> Measurement | None:
     if not store.manifest:
         return None
     try:
@@ -320,7 +339,7 @@ def _as_asked(
     return replace(found, manifest=manifest, contrast=contrast)
 
 
-def _mend(store: ActivationStore) -> bool:
+def _mend(store: Store) -> bool:
     """Compute damaged moments again from the activations, if those are sound."""
     try:
         rows = store.activations()
@@ -338,52 +357,46 @@ def _details(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fill(
-    store: ActivationStore,
-    model: BaseModel,
+    store: Store,
+    subject: Subject,
     contrast: Contrast,
     protocol: Mapping[str, Any],
-    *,
-    batch_size: int | None,
-    progress: bool,
+    running: _Running,
 ) -> None:
     from lsns.activations import read_texts
 
+    model = subject.load()
     texts = read_texts(model.tokenizer, contrast.texts, max_tokens=protocol["max_tokens"])
     tokens = [text.ids for text in texts]
-    rows = _fill_rows(store, model, tokens, protocol["pooling"], batch_size, progress)
+    rows = _fill_rows(store, subject, tokens, protocol["pooling"], running)
     items = _items(contrast, texts)
     details = {"run": _run_manifest(model, contrast, protocol, store), "items": items}
-    keep = rows.nbytes <= ACTIVATIONS_LIMIT_BYTES
     moments = _moments_by_fold(rows, items)
-    if not keep:
-        store.drop_rows()
-    store.finish(moments, details)
+    store.finish(moments, details, rows=rows.nbytes <= ACTIVATIONS_LIMIT_BYTES)
 
 
 def _fill_rows(
-    store: ActivationStore,
-    model: BaseModel,
-    tokens: Sequence[Sequence[int]],
-    pooling: str,
-    batch_size: int | None,
-    progress: bool,
+    store: Store, subject: Subject, tokens: Sequence[list[int]], pooling: str, running: _Running
 ) -> Array:
-    from lsns.activations import fill_rows
+    from lsns.activations import Extraction, check_tokens
 
-    rows, done = store.open_rows((len(tokens), *model.shape))
-    ready = int(np.count_nonzero(done))
-    if ready:
-        logger.info("%d of %d texts are there from an earlier run", ready, len(tokens))
-    bars = show_progress(len(tokens), words="texts", ready=ready, shown=progress)
-    with _interruptible(store, done), bars as bar:
-        fill_rows(
-            model, tokens, rows, done, pooling=pooling, batch_size=batch_size, advance=bar.update
-        )
-    return rows
+    model = subject.load()
+    check_tokens(model, tokens)
+    planned = plan_chunks(tokens)
+    tasks = [[tokens[index] for index in indexes] for indexes in planned]
+    chunks = [Chunk(task, len(task), store, digest_of({"tokens": task})) for task in tasks]
+    run(
+        running.engine, Extraction(subject, pooling, running.batch_size), chunks,
+        folder=store.folder, at_once=running.batch_size or 0, shown=running.progress,
+    )  # fmt: skip
+    rows = (
+        (indexes, store.part(chunk.name)) for indexes, chunk in zip(planned, chunks, strict=True)
+    )
+    return store.write_rows((len(tokens), *model.shape), rows)
 
 
 def _run_manifest(
-    model: BaseModel, contrast: Contrast, protocol: Mapping[str, Any], store: ActivationStore
+    model: BaseModel, contrast: Contrast, protocol: Mapping[str, Any], store: Store
 ) -> dict[str, Any]:
     import platform
 
@@ -470,17 +483,6 @@ def _unpack(arrays: Mapping[str, Array]) -> tuple[tuple[Moments, Moments], ...]:
         return Moments(int(arrays["n"][fold, condition]), *fields)
 
     return tuple((one(fold, 0), one(fold, 1)) for fold in range(len(arrays["n"])))
-
-
-@contextmanager
-def _interruptible(store: ActivationStore, done: Array) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"interrupted: {int(np.count_nonzero(done))} of {len(done)} texts are kept in "
-            f"{store.folder}; the same command goes on from there"
-        ) from None
 
 
 def _check_at_least_one(option: str, number: int | None) -> None:

@@ -15,10 +15,12 @@ import logging
 import math
 import os
 import re
+import shutil
+import socket
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +37,8 @@ CHUNK_BYTES = 1 << 22
 LONGEST_NUMBER = 20
 # What a file system says that has no locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+# What a file system says that reserves no space.
+CANNOT_RESERVE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 # Bytes of a part of a file's name, and of a name without its ending: systems take 255.
 LONGEST_PART, LONGEST_STEM = 80, 235
 # What stands between the parts of a name, or means something to a shell or a file system.
@@ -42,6 +46,7 @@ SPECIAL = '/\\:*?"<>|=~'
 # What is read of a large file each time, to notice that it was changed.
 SAMPLE_BLOCKS, SAMPLE_BYTES = 64, 4096
 TICK_SECONDS = 0.02
+DIGEST_BYTES = 32
 
 
 class DamagedFileError(Exception):
@@ -90,6 +95,9 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        # Before it counts: what the system has not written yet is lost with its power.
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
@@ -101,7 +109,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path, what: str = "") -> Iterator[None]:
+def locked(path: Path, what: str = "", *, once: bool = False) -> Iterator[None]:
     """Hold the lock file `path`, so that two processes do not do the same work at once.
 
     Where the file system has no locks, that is said, and the work goes on without: files are
@@ -109,7 +117,9 @@ def locked(path: Path, what: str = "") -> Iterator[None]:
 
     Args:
         path: the lock file; a link is not followed.
-        what: is done under it: said at once, if another process holds it and has to be waited for.
+        what: names the work for whoever has to wait, which is said at once, with the process and
+            the machine that it waits for.
+        once: remove the file at the end.
 
     Raises:
         LsnsError: it cannot be locked.
@@ -125,10 +135,11 @@ def locked(path: Path, what: str = "") -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            logger.warning(
-                "another run is at %s; waiting for it (%s)", one_line(what or path.stem), path
-            )
+            name, holder = one_line(what or path.stem), _holder(path)
+            logger.warning("another run is at %s; waiting for it (%s%s)", name, path, holder)
             lock.acquire()
+        with suppress(OSError):
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise LsnsError(f"{path} could not be locked ({reason_of(error)})") from error
@@ -140,9 +151,21 @@ def locked(path: Path, what: str = "") -> Iterator[None]:
     try:
         yield
     finally:
-        # The system lets go of it with the process at the latest.
+        # The system lets go of it with the process at the latest. Removed while it is held:
+        # whoever waits finds the file gone, and makes another.
+        with suppress(OSError):
+            if once:
+                path.unlink()
         with suppress(OSError):
             lock.release()
+
+
+def _holder(path: Path) -> str:
+    """What the lock file says of who holds it, if anything."""
+    with suppress(OSError, ValueError):
+        text = one_line(path.read_text(encoding="utf-8")[:LONGEST_STEM])
+        return f", {text}" if text else ""
+    return ""
 
 
 def remove(path: Path) -> None:
@@ -290,10 +313,16 @@ def read_bytes(path: Path) -> bytes | None:
         raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step, its space reserved before and its bytes synced before it counts."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        _reserve(file, len(content))
+        file.write(content)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object in one step."""
-    with atomic(path) as temporary:
-        temporary.write_text(_json(content, indent=2) + "\n", encoding="utf-8")
+    write_bytes(path, f"{_json(content, indent=2)}\n".encode())
 
 
 def name_part(text: object) -> str:
@@ -409,61 +438,136 @@ def _read_npy(file: IO[bytes], size: int) -> Array:
     raise DamagedFileError("other bytes than its header announces")
 
 
-class ActivationStore:
-    """The pooled activations of one run, and their moments, in a folder of their own.
+class Store:
+    """What one computation leaves, under a key made of everything that determines it.
 
-    Rows are written as they come, and a row counts as done only after its data: a run that was
-    killed goes on where it was.
+    Until all is there, parts: `KEY.parts/NAME.part`, each written in one step, synced before it
+    counts, with a digest of its own. In the end the folder `KEY`: arrays, and `manifest.json` with
+    what the key was made from, the digests of the files, and one of itself.
 
-    Layout: `activations.npy` (n_items, n_layers, hidden_size) float32, `done.npy` one byte per
-    item, `moments.npz`, `manifest.json` (what the key was made from, and digests of the files).
+    Args:
+        place: the folder of all computations of one kind.
+        description: everything that determines the result, as plain values.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
+    def __init__(self, place: Path, description: Mapping[str, Any]) -> None:
         self.key = digest_of(description)
-        self.folder = folder / "activations" / self.key[:32]
+        self.folder = place / self.key[:32]
         self.description = dict(description)
+
+    def path(self, ending: str) -> Path:
+        """The path beside the folder, with the key for its name and the ending `.ENDING`."""
+        return self.folder.with_name(f"{self.folder.name}.{ending}")
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Keep other runs from this computation; wait for one that is at it, which is said.
+
+        What a run that was killed left half-written is removed.
+
+        Args:
+            what: names the computation for whoever waits.
+        """
+        with locked(self.path("lock"), what, once=True):
+            self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        leftovers = list(self.folder.parent.glob(f".{self.folder.name}*"))
+        for folder in (self.folder, self.path("parts")):
+            if folder.is_symlink():
+                # Whatever it names is not ours to write to.
+                remove(folder)
+            leftovers += folder.glob(".*")
+        for path in leftovers:
+            remove(path)
+
+    @property
+    def n_parts(self) -> int:
+        """The number of parts that are there."""
+        return len(list(self.path("parts").glob("*.part")))
+
+    def part(self, name: str) -> Array | None:
+        """The part of that name; None if there is none, or a damaged one, which is said."""
+        path = self._part_path(name)
+        content = read_bytes(path)
+        if content is None:
+            return None
+        digest, rest = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if hashlib.sha256(rest).digest() == digest:
+            with suppress(DamagedFileError):
+                return _read_npy(io.BytesIO(rest), len(rest))
+        logger.warning("part %s of a result is damaged; made again", path)
+        return None
+
+    def keep(self, name: str, values: Array) -> None:
+        """Write a part."""
+        file = io.BytesIO()
+        np.save(file, values, allow_pickle=False)
+        content = file.getvalue()
+        write_bytes(self._part_path(name), hashlib.sha256(content).digest() + content)
+
+    def _part_path(self, name: str) -> Path:
+        return self.path("parts") / f"{name[:32]}.part"
+
+    def drop_parts(self) -> None:
+        """Remove all parts."""
+        _remove_folder(self.path("parts"))
+
+    def discard(self) -> None:
+        """Remove the result and the parts, so that all is computed again."""
+        _remove_folder(self.folder)
+        self.drop_parts()
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What is known of a finished run; empty if it is not finished."""
+        """What is known of a finished result; empty if it is not finished."""
         manifest = read_json(self.folder / "manifest.json")
         digest = manifest.pop("digest", None)
         sound = digest == digest_of(manifest) and manifest.get("key") == self.key
         return manifest if sound else {}
 
-    def lock(self, what: str = "activations") -> Any:
-        """Hold this while filling the store; see `locked`."""
-        return locked(self.folder / "lock", what)
+    def write_rows(
+        self, shape: tuple[int, ...], blocks: Iterable[tuple[Sequence[int], Array | None]]
+    ) -> Array:
+        """Write `activations.npy` in one pass; space is reserved for all of it before.
 
-    def discard(self) -> None:
-        """Remove what was kept, so that it is computed again."""
-        for name in ("manifest.json", "moments.npz", "done.npy", "activations.npy"):
-            remove(self.folder / name)
+        Args:
+            shape: of all rows, float32.
+            blocks: indexes of some rows, and these rows; None: they are gone.
 
-    def open_rows(self, shape: tuple[int, int, int]) -> tuple[Array, Array]:
-        """Memory-mapped (activations, done) for filling; what an earlier run wrote is kept."""
-        data, done = self.folder / "activations.npy", self.folder / "done.npy"
-        try:
-            # Read-only first, which notices a file cut short: r+ would fill it up with zeros.
-            for path in (data, done):
-                if path.is_symlink():
-                    raise DamagedFileError(f"{path} is a link; what it names is not ours to fill")
-                np.load(path, mmap_mode="r", allow_pickle=False)
-            rows = np.load(data, mmap_mode="r+", allow_pickle=False)
-            flags = np.load(done, mmap_mode="r+", allow_pickle=False)
-            if rows.shape == shape and flags.shape == shape[:1]:
-                return rows, flags
-        except Exception:
-            # Nothing there, or damaged in any way: made anew.
-            logger.debug("no rows to go on from in %s", self.folder)
-        self.discard()
-        return _new_rows(data, np.float32, shape), _new_rows(done, np.uint8, shape[:1])
+        Returns:
+            All rows, memory-mapped read-only.
+        """
+        path = self.folder / "activations.npy"
+        with atomic(path) as temporary, temporary.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            start, size = file.tell(), 4 * math.prod(shape[1:])
+            _reserve(file, start + size * shape[0])
+            for indexes, rows in blocks:
+                if rows is None:
+                    raise LsnsError(f"{path} could not be written: a part is gone; run again")
+                for index, row in zip(indexes, rows, strict=True):
+                    file.seek(start + index * size)
+                    file.write(np.ascontiguousarray(row, "<f4").tobytes())
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
-    def finish(self, moments: Mapping[str, Array], details: Mapping[str, Any]) -> None:
-        """Write the moments, then the manifest that makes the run count as finished."""
-        with atomic(self.folder / "moments.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **moments)
+    def finish(
+        self, moments: Mapping[str, Array], details: Mapping[str, Any], *, rows: bool = True
+    ) -> None:
+        """Write the moments, then the manifest that makes the result count as finished.
+
+        Args:
+            moments: the arrays by name.
+            details: what else the manifest says.
+            rows: whether the single activations are kept.
+        """
+        if not rows:
+            remove(self.folder / "activations.npy")
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **moments)
+        write_bytes(self.folder / "moments.npz", file.getvalue())
         names = ("moments.npz", "activations.npy")
         try:
             digests = {
@@ -476,11 +580,7 @@ class ActivationStore:
         content = {"key": self.key, "of": self.description, "sha256": digests, **details}
         # Of the manifest itself: one that was changed by hand is not believed, whatever it says.
         write_json(self.folder / "manifest.json", {**content, "digest": digest_of(content)})
-
-    def drop_rows(self) -> None:
-        """Give up the single activations, e.g. above a size limit; the moments stay."""
-        for name in ("activations.npy", "done.npy"):
-            remove(self.folder / name)
+        self.drop_parts()
 
     def moments(self) -> dict[str, Array]:
         """The arrays that `finish` wrote.
@@ -488,8 +588,7 @@ class ActivationStore:
         Raises:
             DamagedFileError: they are cut short or have other bytes.
         """
-        path = self.folder / "moments.npz"
-        self._check("moments.npz")
+        path = self._checked("moments.npz")
         try:
             return read_arrays(path)
         except OSError as error:
@@ -501,16 +600,15 @@ class ActivationStore:
         Raises:
             DamagedFileError: they are cut short or have other bytes.
         """
-        path = self.folder / "activations.npy"
-        if not path.exists():
+        if not (self.folder / "activations.npy").exists():
             return None
-        self._check("activations.npy")
+        path = self._checked("activations.npy")
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except OSError as error:
             raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
 
-    def _check(self, name: str) -> None:
+    def _checked(self, name: str) -> Path:
         path = self.folder / name
         expected = self.manifest.get("sha256", {}).get(name)
         try:
@@ -519,14 +617,35 @@ class ActivationStore:
             raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
         if not sound:
             raise DamagedFileError(str(path))
+        return path
 
 
-def _new_rows(path: Path, dtype: Any, shape: tuple[int, ...]) -> Array:
+def _remove_folder(path: Path) -> None:
+    """Remove a folder and what is in it; of a link, the link alone."""
+    if path.is_symlink() or path.is_file():
+        remove(path)
+        return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        shutil.rmtree(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
     except OSError as error:
-        raise LsnsError(f"{path} could not be written ({reason_of(error)})") from error
+        raise LsnsError(f"{path} could not be removed ({reason_of(error)})") from None
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Make sure of the space for a new file: a full disk is an error now, and not in the middle."""
+    file.flush()
+    position = file.tell()
+    if hasattr(os, "posix_fallocate") and size:
+        try:
+            return os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in CANNOT_RESERVE:
+                raise
+    for _ in range(position, size, CHUNK_BYTES):
+        file.write(bytes(min(CHUNK_BYTES, size - file.tell())))
+    file.seek(position)
 
 
 def _whole_number(digits: str) -> int:

@@ -1,0 +1,193 @@
+"""Who computes: an engine maps a function over tasks, in this process or in several of them.
+
+An engine is a value with one method, `map`, which gives the results as they are ready. Each task
+is computed in the same way by all of them: so the results are the same bytes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol, TypeVar
+
+from lsns.errors import LsnsError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+# Of processes that had the same task: then it is the task that ends them.
+DEATHS = 3
+
+
+class Engine(Protocol):
+    """What computes."""
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Generator[tuple[int, Result], None, None]:
+        """The place of each task and what the function makes of it, as they are ready."""
+        ...
+
+
+def engine_of(workers: int) -> Engine:
+    """The engine for a number of workers: for one, this process, else processes beside it.
+
+    Raises:
+        LsnsError: not a number of workers.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise LsnsError(f"workers must be at least 1; got {workers!r}")
+    return ThisProcess() if workers == 1 else Processes(workers)
+
+
+@dataclass(frozen=True)
+class ThisProcess:
+    """One task after another, here."""
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Generator[tuple[int, Result], None, None]:
+        """See `Engine`: in the order of the tasks."""
+        for place, task in enumerate(tasks):
+            yield place, function(task)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """New processes of this machine, which live as long as there are tasks.
+
+    Each gets the function once, and has as many threads of torch as this process: their number
+    changes the last digits of some results.
+
+    Attributes:
+        n: the number of processes.
+    """
+
+    n: int
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Generator[tuple[int, Result], None, None]:
+        """See `Engine`.
+
+        The task of a process that died is done again by another.
+
+        Raises:
+            LsnsError: the function does, or one task was the end of three processes.
+        """
+        sent = pickle.dumps(function)
+        waiting, deaths = deque(range(len(tasks))), Counter[int]()
+        idle = [_Worker(sent) for _ in range(min(self.n, len(tasks)))]
+        busy: dict[Connection, tuple[_Worker, int]] = {}
+        try:
+            while waiting or busy:
+                while waiting and idle:
+                    worker, place = idle.pop(), waiting.popleft()
+                    worker.send(tasks[place])
+                    busy[worker.connection] = worker, place
+                for connection in wait(list(busy)):
+                    worker, place = busy.pop(connection)  # type: ignore[index]
+                    if (answer := worker.receive()) is None:
+                        deaths[place] += 1
+                        if deaths[place] == DEATHS:
+                            raise LsnsError(
+                                f"{DEATHS} workers ended before they had finished one piece of "
+                                "work, for want of memory perhaps; use fewer workers, and in a "
+                                "script call from below if __name__ == '__main__'"
+                            )
+                        waiting.appendleft(place)
+                        worker.end()
+                        idle.append(_Worker(sent))
+                        continue
+                    idle.append(worker)
+                    error, result = answer
+                    if error is not None:
+                        raise error(result)
+                    yield place, result
+        finally:
+            for worker in [*idle, *(worker for worker, _ in busy.values())]:
+                worker.end()
+
+
+class _Worker:
+    """A process that waits for tasks, and ends with this one."""
+
+    def __init__(self, function: bytes) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        torch = sys.modules.get("torch")
+        threads = torch.get_num_threads() if torch else None
+        self._process = context.Process(target=_serve, args=(theirs, threads))
+        with _blocked():
+            self._process.start()
+        theirs.close()
+        with suppress(OSError):
+            self.connection.send_bytes(function)
+
+    def send(self, task: object) -> None:
+        # Of one that has died, it is noticed when its answer is read.
+        with suppress(OSError):
+            self.connection.send(task)
+
+    def receive(self) -> tuple[type[Exception] | None, Any] | None:
+        """The kind of error and its words, or None and the result; None: the process has died."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            return None
+
+    def end(self) -> None:
+        # Killed: it has nothing to put in order.
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self.connection.close()
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """A process that is started now never sees Ctrl-C, which this one handles for it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: Connection, threads: int | None) -> None:
+    """What a process does: tasks, one after another, until its parent has gone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    with suppress(EOFError, OSError):
+        function = connection.recv()
+        while True:
+            task = connection.recv()
+            try:
+                answer = (None, function(task))
+            except LsnsError as error:
+                answer = (LsnsError, str(error))
+            except Exception:
+                answer = (RuntimeError, traceback.format_exc())
+            connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
