@@ -70,24 +70,27 @@ def test_an_error_in_a_worker_is_one_here() -> None:
 
 
 def test_a_worker_that_is_killed_twenty_times(tmp_path: Path, expected: Any) -> None:
-    draw, killed = Draw(tmp_path / "log", 0.02), []
+    draw, killed = Draw(tmp_path / "log", 0.02), list[int]()
 
     def kill() -> None:
+        seen = 0
         while len(killed) < 20:
-            before = len(draw.drawn)
-            workers = sorted(multiprocessing.active_children(), key=lambda one: one.pid or 0)
-            if len(workers) == 2 and before:
-                os.kill(workers[0].pid or 0, signal.SIGKILL)
-                killed.append(workers[0].pid)
-            time.sleep(random.Random(before).uniform(0, 0.1))
-            while len(draw.drawn) == before and len(killed) < 20:
+            lines = draw.lines
+            if len(lines) == seen:
                 time.sleep(0.005)
+                continue
+            seen = len(lines)
+            time.sleep(random.Random(seen).uniform(0, 0.04))
+            # One that has begun to work, so that no chunk is to blame.
+            if lines[-1][1] in {worker.pid for worker in multiprocessing.active_children()}:
+                os.kill(lines[-1][1], signal.SIGKILL)
+                killed.append(lines[-1][1])
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     found = work(Processes(2), draw, tmp_path)
-    killed += [None] * 20
-    thread.join()
+    thread.join(timeout=10)
+    assert len(killed) == 20
     assert found.tobytes() == expected.tobytes()
     assert N_CHUNKS <= len(draw.drawn) <= N_CHUNKS + 20
 

@@ -30,12 +30,19 @@ class Draw:
     def __call__(self, seeds: Sequence[int]) -> list[Any]:
         time.sleep(self.seconds)
         with self.log.open("a") as file:
-            file.write("".join(f"{seed}\n" for seed in seeds))
+            file.write("".join(f"{seed} {os.getpid()}\n" for seed in seeds))
         return [np.random.RandomState(seed).random_sample(3) for seed in seeds]
 
     @property
     def drawn(self) -> list[int]:
-        return [int(line) for line in self.log.read_text().split()] if self.log.exists() else []
+        """The seeds that were drawn."""
+        return [seed for seed, _ in self.lines]
+
+    @property
+    def lines(self) -> list[tuple[int, int]]:
+        """A seed and the process that drew it."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [(int(line.split()[0]), int(line.split()[1])) for line in lines]
 
 
 @dataclass(frozen=True)
