@@ -72,19 +72,23 @@ def test_an_error_in_a_worker_is_one_here() -> None:
 def test_a_worker_that_is_killed_twenty_times(tmp_path: Path, expected: Any) -> None:
     draw, killed = Draw(tmp_path / "log", 0.02), list[int]()
 
+    store = Store(tmp_path, {"of": "test"})
+
     def kill() -> None:
-        seen = 0
+        kept = 0
         while len(killed) < 20:
-            lines = draw.lines
-            if len(lines) == seen:
-                time.sleep(0.005)
+            if store.n_parts == kept:
+                time.sleep(0.002)
                 continue
-            seen = len(lines)
-            time.sleep(random.Random(seen).uniform(0, 0.04))
-            # One that has begun to work, so that no chunk is to blame.
-            if lines[-1][1] in {worker.pid for worker in multiprocessing.active_children()}:
-                os.kill(lines[-1][1], signal.SIGKILL)
-                killed.append(lines[-1][1])
+            kept = store.n_parts
+            # One that has finished something, and so is at another chunk, for the first time.
+            done = {path.stem for path in store.path("parts").glob("*.part")}
+            alive = {worker.pid for worker in multiprocessing.active_children()}
+            busy = [pid for seed, pid in draw.lines if pid in alive and f"{seed}" in done]
+            time.sleep(random.Random(kept).uniform(0, 0.04))
+            if busy:
+                os.kill(busy[-1], signal.SIGKILL)
+                killed.append(busy[-1])
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
@@ -184,7 +188,7 @@ def test_workers_localize_the_same(folder: str, tmp_path: Path) -> None:
 
 
 def test_workers_that_cannot_be(tmp_path: Path) -> None:
-    contrast = lsns.Contrast("own", TEXTS[:3], TEXTS[3:6])
+    contrast = lsns.Contrast("own", TEXTS[:2], TEXTS[2:4])
     for workers, message in (
         (0, "workers must be at least 1; got 0"),
         (True, "workers must be at least 1; got True"),
