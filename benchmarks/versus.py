@@ -35,9 +35,10 @@ EXTRACTION = TIMED.format(
     job="lsns.extract(model, texts, max_tokens=12)",
 )
 SCORING = TIMED.format(
-    prepare="from lsns.evaluation.scoring import score_texts\n"
-    "texts = lsns.load_contrast('language').positive[:192]",
-    job="score_texts(model, texts)",
+    prepare="from lsns.evaluation.logprobs import sequence_logprobs\n"
+    "texts = lsns.load_contrast('language').positive[:192]\n"
+    "tokens = model.tokenizer(list(texts))['input_ids']",
+    job="sequence_logprobs(model, tokens)",
 )
 LOCALIZE = ["-m", "lsns", "localize", "--model-name", "smollm2-135m", "--percentage"]
 JOBS = {

@@ -28,7 +28,7 @@ from lsns.models.sites import BLOCK_OUTPUT, HOOKS, is_lesion, without_lesions
 from lsns.store import digest_of
 
 
-class Computes(Protocol):
+class _Computes(Protocol):
     """What is read of a `BaseModel` to know what it computes."""
 
     model: nn.Module
@@ -54,7 +54,7 @@ KNOWN_PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "lsns")
 SAMPLED = 16
 
 
-def computed_identity(model: Computes) -> str | None:
+def computed_identity(model: _Computes) -> str | None:
     """Names what a model in memory computes; None if it does not compute the same twice.
 
     Lesions are no part of it: they are paused while the model is probed.
@@ -75,7 +75,7 @@ def computed_identity(model: Computes) -> str | None:
     return None if content["probe"] is None else f"computed:{digest_of(content)}"
 
 
-def state_of(model: Computes) -> str | None:
+def state_of(model: _Computes) -> str | None:
     """Names all of a model that may be changed in memory; None if foreign code runs in it.
 
     That is a hook, a patched method, or a class of none of the known packages. To be compared
@@ -219,7 +219,7 @@ def _token_ids(tokenizer: Any) -> list[list[int]]:
 # What a model does.
 
 
-def _probe(model: Computes) -> str | None:
+def _probe(model: _Computes) -> str | None:
     """SHA-256 of block outputs and logits of the fixed texts; None if they differ the next time."""
     tokens = [ids[: model.context_length or 64][:64] for ids in _token_ids(model.tokenizer) if ids]
     lengths = torch.tensor([[len(ids)] for ids in tokens], device=model.device)
@@ -231,7 +231,7 @@ def _probe(model: Computes) -> str | None:
     return first if first == second else None
 
 
-def _outputs(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> str:
+def _outputs(model: _Computes, ids: torch.Tensor, mask: torch.Tensor) -> str:
     """SHA-256 of all block outputs and of the logits."""
     digest = hashlib.sha256()
     blocks = [model.model.get_submodule(name) for name in model.get_layer_names()]
@@ -249,7 +249,7 @@ def _outputs(model: Computes, ids: torch.Tensor, mask: torch.Tensor) -> str:
 # Code.
 
 
-def _foreign_code(model: Computes) -> list[list[str]]:
+def _foreign_code(model: _Computes) -> list[list[str]]:
     """Code of no known package that runs in a model, by where it stands, in the order of acting."""
     kinds = {type(model), *map(type, model.model.modules())}
     classes = [[_name_of(k), _code_of_class(k)] for k in kinds if not _is_known(k.forward)]

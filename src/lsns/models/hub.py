@@ -42,7 +42,7 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS
 
 
 @dataclass(frozen=True)
-class Repository(ABC):
+class _Repository(ABC):
     """A repository of the hub, and what is wanted of it.
 
     Attributes:
@@ -268,7 +268,7 @@ class Repository(ABC):
 
 
 @dataclass(frozen=True)
-class ModelRepository(Repository):
+class ModelRepository(_Repository):
     """A model: configuration and tokenizer, and weights if they are wanted.
 
     Attributes:
@@ -318,7 +318,7 @@ class ModelRepository(Repository):
 
 
 @dataclass(frozen=True)
-class MatchingFiles(Repository):
+class MatchingFiles(_Repository):
     """The files of a repository whose names match a pattern.
 
     Attributes:
