@@ -44,7 +44,7 @@ class BaseAnalyzer(ABC):
         """The name of the method."""
 
     def save_results(self, mask: Array, metadata: Mapping[str, Any], path: str | Path) -> Path:
-        """Write what `analyze` returned as one `.npz`; see `lsns.analysis.results`."""
+        """Write what `analyze` returned as one `.npz`: arrays as arrays, nothing pickled."""
         return save_results(path, mask, metadata)
 
     @staticmethod
@@ -87,7 +87,18 @@ class MomentsAnalyzer(BaseAnalyzer):
         positive_activations: Float[Array, "n_positive n_layers hidden_size"],
         negative_activations: Float[Array, "n_negative n_layers hidden_size"],
     ) -> tuple[Bool[Array, "n_layers hidden_size"], Metadata]:
-        """Select units; see `analyze_moments` for the metadata."""
+        """Select units.
+
+        Args:
+            positive_activations: activations of the positive items, at least two.
+            negative_activations: activations of the negative items, at least two.
+
+        Returns:
+            The mask, and the metadata that `analyze_moments` describes.
+
+        Raises:
+            LsnsError: too few items, a value that is not finite, or shapes of different models.
+        """
         for condition, x in (
             ("positive", positive_activations),
             ("negative", negative_activations),
@@ -117,8 +128,8 @@ class MomentsAnalyzer(BaseAnalyzer):
         """Select units.
 
         Args:
-            positive: moments of the positive items.
-            negative: moments of the negative items.
+            positive: moments of the positive items, at least two.
+            negative: moments of the negative items, at least two.
             barred: units that are not selected whatever their score.
 
         Returns:
@@ -145,7 +156,12 @@ class MomentsAnalyzer(BaseAnalyzer):
         *,
         barred: Bool[Array, "n_layers hidden_size"] | None = None,
     ) -> Bool[Array, "n_layers hidden_size"]:
-        """Exactly the number of units that the options ask for; see `select_units`."""
+        """A mask of exactly as many units as the options ask for.
+
+        Args:
+            scores: one finite number for each unit.
+            barred: units that are not selected whatever their score.
+        """
         return select_units(
             scores,
             self.count(scores.shape),
@@ -177,6 +193,6 @@ class MomentsAnalyzer(BaseAnalyzer):
 
     @property
     def per_layer(self) -> bool:
-        """Whether every layer gets the same number of units."""
+        """Whether units are selected layer by layer, equally many in each."""
         chosen = self.config.get("per_layer")
         return self.default_per_layer if chosen is None else bool(chosen)

@@ -42,7 +42,8 @@ class NMDAnalyzer(MomentsAnalyzer):
 
     Args:
         config: options of every built-in analyzer, and `topk_ratio`, the share of each layer that
-            is selected (0.05 is 5%), default 0.005. A `percentage` means the same, in percent.
+            is selected (0.05 is 5%), default 0.005. It may also be given in percent, as
+            `percentage`.
 
     Raises:
         LsnsError: a share out of bounds, or beside a percentage.

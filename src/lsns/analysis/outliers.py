@@ -30,6 +30,10 @@ def outlier_units(
 
 
 def check_threshold(threshold: float) -> None:
-    """Raise an `LsnsError` for what is no threshold; see `outlier_units`."""
+    """Check the threshold of `outlier_units`.
+
+    Raises:
+        LsnsError: it is not a finite number above 0.
+    """
     if not (math.isfinite(threshold) and threshold > 0):
         raise LsnsError(f"outlier-threshold must be a number above 0; got {threshold}")

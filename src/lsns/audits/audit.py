@@ -28,7 +28,7 @@ class Audit(Parts, Tabled):
 
     Attributes:
         conclusion: one sentence, which follows from the levels of the findings.
-        findings: one for each rule; see `lsns.audits.verdict`.
+        findings: one for each rule that docs/audit.md states.
         reliability: agreement of masks and scores of different items.
         selectivity: effect on items that did not choose the units.
         calibration: largest score that chance gives.
