@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsns.table import Column, Table, Tabled, align_columns
+from lsns.table import Column, Table, Tabled
 
 # To clear the screen and to colour (C0 and C1), to turn the direction round, to begin a line.
 HOSTILE = "na\x1b[2Jme\x9b31m\u202e\r\nlsns: forged\x07<script>"
@@ -151,15 +151,18 @@ def test_a_result_with_tables():
 
 
 def test_tables_fit():
-    rows = [("condition", *"abcdef"), *((f"{HOSTILE} {i}", *["0.1234 to 0.5678"] * 6)
-            for i in range(2)), ("  control", "x")]  # fmt: skip
-    assert max(map(len, align_columns(rows))) > 120
-    for columns in (40, 80, 100):
-        lines = align_columns(rows, columns)
-        assert max(map(len, lines)) <= columns
+    columns = [Column("condition"), *map(Column, "abcdef")]
+    rows = [{"condition": f"{HOSTILE} {i}", **dict.fromkeys("abcdef", "0.1234 to 0.5678")}
+            for i in range(2)]  # fmt: skip
+    table = Table("", columns, [*rows, {"condition": "  control", "a": "x"}])
+    assert max(map(len, table.text().split("\n"))) > 120
+    for width in (40, 80, 100):
+        lines = table.text(width).split("\n")
+        assert max(map(len, lines)) <= width
         assert " ".join(lines).count("0.1234 to 0.5678") == 12
         assert sum(line.startswith("  control") for line in lines) == lines.count("") + 1
-    named = [("mask", "value", "95%", "gap", "95%"), ("a", "1" * 9, "2" * 9, "3" * 9, "4" * 9)]
-    assert [line.split() for line in align_columns(named, 42)[::3]] == [
+    heads = ("mask", "value", "95%", "gap", "95%")
+    named = Table("", [Column(head, str(n) * 9) for n, head in enumerate(heads)], [{}])
+    assert [line.split() for line in named.text(42).split("\n")[::3]] == [
         ["mask", "value", "95%"], ["mask", "gap", "95%"],
     ]  # fmt: skip

@@ -76,11 +76,9 @@ class Table:
 
     def cells(self) -> list[list[str]]:
         """The head and each row, as they are shown: texts on one line, safe to print."""
-        shown = [[column.cell(row) for column in self.columns] for row in self.rows]
-        return [
-            [_indent(cell) + one_line(cell) for cell in row]
-            for row in ([column.head for column in self.columns], *shown)
-        ]
+        rows = [[column.head for column in self.columns]]
+        rows += [[column.cell(row) for column in self.columns] for row in self.rows]
+        return [[_indent(cell) + one_line(cell) for cell in row] for row in rows]
 
     def text(self, width: int | None = None) -> str:
         """The table for a terminal; without rows, only what stands above and below.
@@ -91,7 +89,7 @@ class Table:
                 wide as it is.
         """
         above = [one_line(line) for line in (self.title, *self.lead) if line]
-        aligned = align_columns(self.cells(), width) if self.rows else []
+        aligned = _aligned(self.cells(), width) if self.rows else []
         return "\n".join([*above, *aligned, *(one_line(line) for line in self.notes)])
 
     def data(self) -> dict[str, list[Any]]:
@@ -171,21 +169,14 @@ def make_frame(data: Mapping[str, Any]) -> Any:
         return _make("pyarrow", "table", data)
 
 
-def align_columns(lines: Sequence[Sequence[str]], columns: int | None = None) -> list[str]:
-    """Columns of equal width, the first to the left; short rows end early.
-
-    Args:
-        lines: cells of the head and of each row.
-        columns: of the terminal; see `Table.text`.
-    """
-    rows = [[_indent(cell) + one_line(cell) for cell in row] for row in lines]
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
+def _aligned(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
+    """Columns of equal width, the first to the left; the first row is the head."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     if columns is not None:
         widths[0] = min(widths[0], columns // 2)
-    parts = _parts(rows[0], widths, columns)
     return [
         line
-        for number, part in enumerate(parts)
+        for number, part in enumerate(_parts(rows[0], widths, columns))
         for line in [*[""] * (number > 0), *_part(rows, widths, part)]
     ]
 
@@ -238,6 +229,6 @@ def _part(
 ) -> Iterator[str]:
     for row in rows:
         names = folded(row[0], widths[0], break_words=True)
-        cells = [row[i].rjust(widths[i]) for i in part if i < len(row)]
+        cells = [row[i].rjust(widths[i]) for i in part]
         yield "  ".join([names[0].ljust(widths[0]), *cells]).rstrip()
         yield from names[1:]

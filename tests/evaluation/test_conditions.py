@@ -10,7 +10,7 @@ import pytest
 from lsns import Contrast, LsnsError, UnitMask, localize
 from lsns.evaluation.conditions import (
     MaskSpec,
-    least_selective,
+    _least_selective,
     make_conditions,
     make_targets,
     parse_spec,
@@ -81,16 +81,16 @@ def test_one_more_seed_adds_one_mask_of_each_kind(found):
 
 
 def test_least_are_the_lowest_scores(found):
-    least = least_selective(found)
+    least = _least_selective(found)
     free = np.sort(found.scores[~found.mask.units])
     np.testing.assert_array_equal(np.sort(found.scores[least.units]), free[: found.mask.count])
-    assert least.digest == least_selective(found).digest
+    assert least.digest == _least_selective(found).digest
     assert least.manifest["control"] == {"kind": "least", "of": found.mask.digest}
 
 
 def test_least_in_every_layer_for_a_mask_by_layer(tmp_path):
     by_layer = localize(make_model(), CONTRAST, method="nmd", percentage=20, cache_dir=tmp_path)
-    np.testing.assert_array_equal(least_selective(by_layer).per_layer, by_layer.mask.per_layer)
+    np.testing.assert_array_equal(_least_selective(by_layer).per_layer, by_layer.mask.per_layer)
 
 
 def test_a_mask_twice_is_there_once_and_others_have_names_of_their_own(tmp_path, found):

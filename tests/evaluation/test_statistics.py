@@ -13,6 +13,7 @@ from lsns.evaluation.statistics import (
     interval,
     mean_over_paradigms,
 )
+from lsns.evaluation.summary import _note
 
 
 def ones(n):
@@ -89,21 +90,27 @@ def test_coverage():
 def test_p_is_uniform_under_the_null():
     rng = np.random.default_rng(7)
     draws = rng.normal(size=(4000, 20))
-    found = np.array([empirical_p(row[0], row[1:]).p for row in draws])
+    found = np.array([empirical_p(row[0], row[1:]) for row in draws])
     for level in (0.05, 0.25, 0.5, 0.75, 1.0):
         assert (found <= level + 1e-9).mean() == pytest.approx(level, abs=0.025)
 
 
 def test_ties_count_against_the_mask():
-    assert empirical_p(0.2, [0.2, 0.1, 0.2 + 1e-16]).p == 3 / 4
-    assert empirical_p(0.5, [0.1] * 19).p == 1 / 20
-    assert empirical_p(0.0, [0.0]).p == 1.0
+    assert empirical_p(0.2, [0.2, 0.1, 0.2 + 1e-16]) == 3 / 4
+    assert empirical_p(0.5, [0.1] * 19) == 1 / 20
+    assert empirical_p(0.0, [0.0]) == 1.0
 
 
-def test_few_controls_are_marked():
-    assert empirical_p(1, [0] * 19).few
-    assert not empirical_p(1, [0] * 20).few
-    assert empirical_p(1, [0] * 20).n == 20
+@pytest.mark.parametrize(
+    ("n", "distinct", "note"),
+    [(19, 19, "few controls"), (20, 20, ""), (20, 4, "only 4 distinct"),
+     (2, 1, "few controls, only 1 distinct")],
+)  # fmt: skip
+def test_few_and_repeated_controls_are_marked(n, distinct, note):
+    assert _note(n, distinct) == note
+
+
+def test_without_controls_there_is_no_p():
     with pytest.raises(LsnsError, match="no controls"):
         empirical_p(1, [])
 

@@ -294,7 +294,7 @@ def check_options(
     _seeds(seeds)
 
 
-def least_selective(
+def _least_selective(
     found: Localization,
     mask: UnitMask | None = None,
     barred: Bool[Array, "n_layers hidden_size"] | None = None,
@@ -456,14 +456,14 @@ def _all_controls(
 def _controls_of_kind(
     target: Target, kind: str, seeds: Sequence[int]
 ) -> list[tuple[str, int | None, UnitMask]]:
-    found, needed = target.found, {}
+    found, needed = target.found, dict[str, Any]()
     if found is None and kind not in MASK_ALONE:
         raise LsnsError(
             f"control {kind!r} needs to know more of {target.label} than a mask says; "
             "localize it here (as in language@1) or leave that control out"
         )
     if found is not None and kind == LEAST:
-        return [(kind, None, least_selective(found, target.mask, target.barred))]
+        return [(kind, None, _least_selective(found, target.mask, target.barred))]
     if found is not None and kind == "magnitude":
         needed["magnitudes"] = found.magnitudes
     if found is not None and kind == OUTLIERS:

@@ -6,7 +6,6 @@ Pure arrays and a local generator: the same seed gives the same resamples, whate
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,24 +24,6 @@ ENOUGH_CONTROLS = 20
 TIE = 1e-9
 # Counts that are held at a time: 32 MB.
 HELD = 1 << 22
-
-
-@dataclass(frozen=True)
-class Rank:
-    """Where a mask falls among its controls.
-
-    Attributes:
-        p: (1 + controls at least as harmful) / (1 + controls).
-        n: the number of controls that it rests on.
-    """
-
-    p: float
-    n: int
-
-    @property
-    def few(self) -> bool:
-        """Whether there are too few controls for a claim."""
-        return self.n < ENOUGH_CONTROLS
 
 
 def mean_over_paradigms(
@@ -78,11 +59,11 @@ def bootstrap_means(
     weights of 1 that is the mean over the draws. With one paradigm, its items are resampled.
 
     Args:
-        values: see `mean_over_paradigms`.
-        weights: see `mean_over_paradigms`.
-        paradigms: see `mean_over_paradigms`.
-        resamples: how many.
-        seed: of the draws.
+        values: items' scores, with weights of 1; for perplexity, a window's summed surprisal.
+        weights: 1, or the number of tokens of each window.
+        paradigms: number of each item's paradigm, from 0.
+        resamples: number of resamples.
+        seed: random seed for the draws.
     """
     check_resamples(resamples)
     rng = np.random.default_rng(seed)
@@ -116,12 +97,15 @@ def interval(
     return low, high
 
 
-def empirical_p(harm: float, controls: Sequence[float]) -> Rank:
-    """How rare a harm is among controls; ties count against the mask.
+def empirical_p(harm: float, controls: Sequence[float]) -> float:
+    """How rare a harm is among controls, one-sided; ties count against the mask.
 
     Args:
-        harm: of the mask's lesion; larger is worse for the model.
-        controls: of the control lesions.
+        harm: harm of the mask's lesion; larger is worse for the model.
+        controls: harms of the control lesions.
+
+    Returns:
+        (1 + controls at least as harmful) / (1 + controls), which is never 0.
 
     Raises:
         LsnsError: no controls.
@@ -129,7 +113,7 @@ def empirical_p(harm: float, controls: Sequence[float]) -> Rank:
     if not len(controls):
         raise LsnsError("no controls; a p needs at least one")
     as_harmful = int(np.sum(np.asarray(controls) >= harm - TIE))
-    return Rank((1 + as_harmful) / (1 + len(controls)), len(controls))
+    return (1 + as_harmful) / (1 + len(controls))
 
 
 def _groups(paradigms: Array) -> list[Array]:

@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 # In words, where the name of a kind of controls is no adjective.
 _WORDS = {OUTLIERS: "as many outliers"}
-# What CSV says of its rows in front of them: the model, and where a mask comes from.
-_ABOUT = (
-    *("model", "revision", "dtype", "quantization", "pretrained", "model_seed", "prefix"),
-    *("network", "pooling", "max_tokens"),
-)
+_OF_MODEL = ("revision", "dtype", "quantization", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -237,15 +233,12 @@ class Study(Tabled):
     def to_csv(self, path: str | Path) -> Path:
         """Write the summary as CSV: a row for each benchmark and condition, controls too."""
         model = self.manifest["model"]
-        about = {
-            **{name: model[name] for name in ("revision", "dtype", "quantization", "pretrained")},
-            "model": model["name"],
-            "model_seed": model["init_seed"],
-            "prefix": self.manifest["prefix"]["token"],
-        }
+        about = {"model": model["name"]}
+        about |= {name: model[name] for name in _OF_MODEL}
+        about |= {"model_seed": model["init_seed"], "prefix": self.manifest["prefix"]["token"]}
         origins = {mask["label"]: _origin(mask) for mask in self.manifest["masks"]}
         rows = [about | origins.get(row.target, {}) | asdict(row) for row in self.summary]
-        return _write_csv(path, rows, (*_ABOUT, *_names(SummaryRow)))
+        return _write_csv(path, rows, (*about, *_origin({}), *_names(SummaryRow)))
 
     def to_dict(self) -> dict[str, Any]:
         """What `save` writes: lists, dictionaries and plain values."""
@@ -480,11 +473,10 @@ def _check_effects(place: Path, rows: Sequence[SummaryRow]) -> None:
     """What a type cannot say: effects have an intact row that they are differences to."""
     whole = {row.benchmark for row in rows if row.condition == "intact"}
     for number, row in enumerate(rows):
-        if row.condition == "intact":
-            continue
-        for name in ("percentage", "difference", "difference_low", "difference_high"):
-            if getattr(row, name) is None:
-                raise LsnsError(f"{place} is damaged: 'summary', row {number}: {name} is None")
+        needed = ("percentage", "difference", "difference_low", "difference_high")
+        lacking = next((name for name in needed if getattr(row, name) is None), None)
+        if row.condition != "intact" and lacking:
+            raise LsnsError(f"{place} is damaged: 'summary', row {number}: {lacking} is None")
         if row.benchmark not in whole:
             raise LsnsError(f"{place} is damaged: {row.benchmark!r} has no intact row"[:200])
 

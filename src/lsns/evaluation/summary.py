@@ -13,6 +13,7 @@ from lsns.errors import LsnsError
 from lsns.evaluation.benchmark import DOMAINS, LANGUAGE, OTHER, Benchmark
 from lsns.evaluation.conditions import CONTROLS, LEAST, Condition
 from lsns.evaluation.statistics import (
+    ENOUGH_CONTROLS,
     bootstrap_means,
     empirical_p,
     interval,
@@ -201,7 +202,7 @@ def _control_rows(
         n, outliers = len(places), [conditions[p].outlier_units for p in places]
         distinct = len({mask.digest for p in places if (mask := conditions[p].mask) is not None})
         # The least selective units are one mask, not a draw from a distribution.
-        rank = None if kind == LEAST else empirical_p(float(harm[place]), harm[places].tolist())
+        p = None if kind == LEAST else empirical_p(float(harm[place]), harm[places].tolist())
         rows.append(
             ControlRow(
                 benchmark=benchmark,
@@ -216,16 +217,16 @@ def _control_rows(
                 mean=float(np.mean(value[places])),
                 min=float(np.min(value[places])),
                 max=float(np.max(value[places])),
-                p=rank and rank.p,
-                note=_note(rank.few, n, distinct) if rank else "",
+                p=p,
+                note="" if p is None else _note(n, distinct),
             )
         )
     return rows
 
 
-def _note(few: bool, n: int, distinct: int) -> str:
-    notes = ["few controls"] * few + [f"only {distinct} distinct"] * (distinct < n)
-    return ", ".join(notes)
+def _note(n: int, distinct: int) -> str:
+    few, repeated = n < ENOUGH_CONTROLS, distinct < n
+    return ", ".join(["few controls"] * few + [f"only {distinct} distinct"] * repeated)
 
 
 def _names(table: pa.Table) -> list[tuple[str, str, int | None]]:
