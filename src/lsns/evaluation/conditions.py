@@ -46,7 +46,7 @@ class MaskSpec(NamedTuple):
 
     Attributes:
         network: the name of a network.
-        percentage: of the units.
+        percentage: percentage of all units.
         method: how units are scored; None: the default.
     """
 
@@ -66,11 +66,11 @@ class Target:
     """A mask whose lesion is evaluated.
 
     Attributes:
-        label: what it is called in tables.
+        label: its name in tables.
         mask: the mask.
         found: where it comes from; None for a mask alone, which has neither means nor scores.
         barred: units beside its own that its controls must not have, or None.
-        kinds: of controls, if none are asked for by name.
+        kinds: kinds of its controls, if none are asked for by name.
         part: `all` of what was selected, its `outliers` alone, or the `rest`.
         whole: digest of all that was selected; empty: the mask's own.
         series: equal for masks that differ in their number of units alone; empty: the label.
@@ -103,11 +103,11 @@ class Condition:
 
     Attributes:
         kind: `intact`, `lesion` or `control`.
-        label: of the target mask; empty for the intact model.
+        label: name of the target mask; empty for the intact model.
         mask: what is lesioned; None: nothing.
         control: the kind of control; empty if it is none.
-        seed: of a control that is drawn.
-        percentage: of the target mask.
+        seed: random seed for a control that is drawn.
+        percentage: percentage of all units that the target mask has.
         mode: what replaces the units; empty for the intact model.
         means: the values for mode `mean`.
         outlier_units: how many of the mask's units are outliers; None: not known.
@@ -202,10 +202,10 @@ def make_targets(
     """The masks with names; a mask that is given twice is there once.
 
     Args:
-        masks: from `localize`, masks, files, what `parse_spec` reads, or targets, which are not
-            split again; one, several, or a mapping from names of one's own to them.
-        find: how a network's units are found.
-        split_outliers: behind each mask with outlier units, these alone, and the rest of it.
+        masks: what `localize` found, masks, paths of mask files, texts such as `language@1`, or
+            targets, which are not split again; one, several, or a mapping from names to them.
+        find: function that localizes the units of a network, for a text.
+        split_outliers: add, behind each mask with outlier units, these alone and the rest of it.
 
     Raises:
         LsnsError: no mask, one that cannot be read or selects nothing, or a name that is none.
@@ -238,11 +238,11 @@ def make_conditions(
     """The intact model, and for each mask and mode the lesion and its controls.
 
     Args:
-        targets: from `make_targets`.
-        controls: of `CONTROLS`; None: the usual ones of each target, but for those of which there
-            are too few units.
-        seeds: how many masks of each kind are drawn, or their seeds.
-        modes: of `MODES`.
+        targets: masks to lesion, as `make_targets` gives them.
+        controls: kinds of controls, of `uniform`, `layer`, `magnitude`, `least` and `outliers`;
+            None: the usual ones of each target, but for those of which there are too few units.
+        seeds: number of masks to draw of each kind, or their random seeds.
+        modes: what replaces the units: `zero`, `mean`, or both.
 
     Raises:
         LsnsError: no such control or mode, no seed, a mask of which too little is known, or too
@@ -304,9 +304,9 @@ def _least_selective(
     In every layer as many as the mask has there, if it was selected layer by layer.
 
     Args:
-        found: the scores.
-        mask: the mask, if it is a part of the one that was found.
-        barred: units that are not taken, either.
+        found: localization, with the scores.
+        mask: mask to draw a control of, if it is a part of the one that was found.
+        barred: further units that are not taken.
 
     Raises:
         TooFewUnitsError: too few units outside the mask.

@@ -32,11 +32,11 @@ class Outcome:
     """What all conditions came to on one benchmark; column 0 is the intact model.
 
     Attributes:
-        benchmark: the benchmark.
-        items: how many; of SyntaxGym, an item with all its predictions.
-        paradigms: how many.
+        benchmark: what was scored.
+        items: number of items; an item of SyntaxGym is one with all its predictions.
+        paradigms: number of paradigms.
         point: (n_conditions,) mean over paradigms: a share correct, or nats per token.
-        samples: (resamples, n_conditions) the same of bootstrap resamples.
+        samples: (resamples, n_conditions) these means of bootstrap resamples.
     """
 
     benchmark: Benchmark
@@ -57,7 +57,7 @@ class Outcome:
 
     @property
     def difference_samples(self) -> Float[Array, "resamples n_conditions"]:
-        """The same of the resamples, which are the same for all conditions."""
+        """Differences to the intact model in each resample; all conditions share resamples."""
         return self.samples - self.samples[:, :1]
 
 
@@ -65,9 +65,9 @@ def measure_outcome(benchmark: Benchmark, tables: Sequence[pa.Table], *, resampl
     """The outcome of a benchmark from its cells.
 
     Args:
-        benchmark: the benchmark.
-        tables: a cell for each condition, the intact model first.
-        resamples: of the bootstrap.
+        benchmark: what was scored.
+        tables: items of each condition, the intact model first.
+        resamples: number of bootstrap resamples.
 
     Raises:
         LsnsError: the cells are not of the same items.

@@ -22,9 +22,9 @@ def describe_continuations(
     """The prompt, and the continuations side by side, three to a row.
 
     Args:
-        prompt: what was continued.
-        continuations: under each condition.
-        columns: that they have to fit in, if they are fewer than usual.
+        prompt: text that was continued.
+        continuations: one for each condition.
+        columns: width of the terminal, if it is less than the usual 96.
     """
     width = min(columns or LINE_WIDTH, LINE_WIDTH)
     parts = [f"prompt: {one_line(prompt)}"]
