@@ -4,46 +4,19 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import App, CycloptsError, Parameter, ValidationError
 
+from lsns import specs
 from lsns.errors import LsnsError
 from lsns.interrupts import Interruptible
-from lsns.specs import (
-    ASKED,
-    LIST,
-    NO_FLAG,
-    RUNNING,
-    STIMULI,
-    AnalysisConfig,
-    AuditSpec,
-    Count,
-    GenerationConfig,
-    LesionConfig,
-    ModelConfig,
-    ModelName,
-    Network,
-    Percentage,
-    Place,
-    Protocol,
-    SpecError,
-    StudySpec,
-    refusal,
-)
-from lsns.terminal import (
-    OutputError,
-    forget_output,
-    one_line,
-    quieted,
-    say,
-    show_notes,
-    width,
-)
+from lsns.specs import ASKED, LIST, NO_FLAG, RUNNING, STIMULI, SpecError, refusal
+from lsns.terminal import OutputError, forget_output, one_line, quieted, say, show_notes, width
 
 if TYPE_CHECKING:
     from lsns.evaluation.conditions import MaskSpec
@@ -51,7 +24,6 @@ if TYPE_CHECKING:
     from lsns.models.base import BaseModel
     from lsns.models.factory import SharedRequest
 
-T = TypeVar("T")
 EXIT_CODE = 2
 KEPT = "interrupted: what was finished is kept; the same command goes on from there"
 # Never optional where it is used: cyclopts would read the word "none" as no value.
@@ -60,6 +32,7 @@ FigureKind = Literal[
     "layers", "heatmap", "scores", "methods", "dose", "effects",
     "reliability", "outliers", "overlap", "protocols", "profile", "recurrence",
 ]  # fmt: skip
+Named: TypeAlias = "Sequence[MaskSpec | Path]"
 FLAT, OUTPUT = Parameter(name="*"), Parameter(name=["--output", "-o"])
 
 app = App(
@@ -75,7 +48,7 @@ app.command(stimuli_app)
 
 
 @app.meta.default
-def launch(
+def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     quiet: Annotated[bool, RUNNING, Parameter(show_default=False)] = False,
 ) -> None:
@@ -98,33 +71,33 @@ app.meta.suppress_keyboard_interrupt = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Model(ModelConfig):
-    name: ModelName = field()
-    threads: Annotated[Count | None, RUNNING] = None
+class _Model(specs.ModelConfig):
+    name: specs.ModelName = field()
+    threads: Annotated[specs.Count | None, RUNNING] = None
     """Threads of torch on the CPU; default: torch's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ModelOrBundled(_Model):
-    name: ModelName = "smollm2-135m"
+    name: specs.ModelName = "smollm2-135m"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Places:
-    stimuli: Annotated[Place | None, STIMULI] = None
+    stimuli: Annotated[specs.Place | None, STIMULI] = None
     """A folder of langloc CSVs, or a CSV, TSV or JSONL file with text, condition, group."""
-    cache_dir: Annotated[Place | None, RUNNING] = None
+    cache_dir: Annotated[specs.Place | None, RUNNING] = None
     """Where results are kept; default LOC_CACHE, else cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Units(AnalysisConfig, _Places):
+class _Units(specs.AnalysisConfig, _Places):
     pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class _UnitsOfMasks(_Units):
-    percentage: Annotated[Percentage | None, NO_FLAG] = None
+    percentage: Annotated[specs.Percentage | None, NO_FLAG] = None
 
 
 def _numbers(_: Any, tokens: Any) -> tuple[float, ...]:
@@ -139,20 +112,21 @@ def _numbers(_: Any, tokens: Any) -> tuple[float, ...]:
 @dataclass(frozen=True, kw_only=True)
 class _Doses(_UnitsOfMasks):
     percentages: Annotated[
-        tuple[Percentage, ...],
+        tuple[specs.Percentage, ...],
         *(LIST, Parameter(name="--percentage", converter=_numbers, n_tokens=1, negative="")),
     ] = ()
     """Percent of all units, as in 1 or 0.125,0.25,0.5,1,2,5; default 1 (nmd: 0.5 per layer)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _DemoUnits(Protocol, _Places):
-    percentage: Percentage = 5.0
+class _DemoUnits(specs.Protocol, _Places):
+    percentage: specs.Percentage = 5.0
     """Percent of each layer for NMD; the t-test takes as many units over all layers."""
 
 
 UNITS, UNITS_OF_MASKS, DOSES, DEMO_UNITS = _Units(), _UnitsOfMasks(), _Doses(), _DemoUnits()
-LESION, GENERATION, STUDY, AUDIT = LesionConfig(), GenerationConfig(), StudySpec(), AuditSpec()
+LESION, GENERATION = specs.LesionConfig(), specs.GenerationConfig()
+STUDY, AUDIT = specs.StudySpec(), specs.AuditSpec()
 BUNDLED = _ModelOrBundled()
 
 
@@ -160,7 +134,7 @@ BUNDLED = _ModelOrBundled()
 def _localize(
     *,
     model: Annotated[_Model, FLAT],
-    network: Network | None = None,
+    network: specs.Network | None = None,
     options: Annotated[_Units, FLAT] = UNITS,
 ) -> None:
     """Find the units that answer to a contrast; write the mask, p-values and a table of units.
@@ -188,9 +162,9 @@ def _lesion(
     network: Annotated[tuple[Condition, ...], Parameter(consume_multiple=True)] = (),
     options: Annotated[_Units, FLAT] = UNITS,
     prompt: str,
-    control_for: Network | None = None,
-    lesion: Annotated[LesionConfig, FLAT] = LESION,
-    generation: Annotated[GenerationConfig, FLAT] = GENERATION,
+    control_for: specs.Network | None = None,
+    lesion: Annotated[specs.LesionConfig, FLAT] = LESION,
+    generation: Annotated[specs.GenerationConfig, FLAT] = GENERATION,
 ) -> None:
     """Continue a prompt under a lesion, a random control lesion, or none.
 
@@ -265,10 +239,10 @@ def _run(
 def _demo(
     *,
     model: Annotated[_ModelOrBundled, FLAT] = BUNDLED,
-    network: Network | None = None,
+    network: specs.Network | None = None,
     options: Annotated[_DemoUnits, FLAT] = DEMO_UNITS,
     prompt: str = "The quick brown fox",
-    max_new_tokens: Count = 20,
+    max_new_tokens: specs.Count = 20,
     synthetic: bool = False,
 ) -> None:
     """Compare selection by t-test and by NMD at the same number of units.
@@ -310,10 +284,10 @@ def _demo(
 def _evaluate(
     *,
     model: Annotated[_Model, FLAT],
-    network: Annotated[tuple[Network, ...], Parameter(consume_multiple=True)] = (),
+    network: Annotated[tuple[specs.Network, ...], Parameter(consume_multiple=True)] = (),
     options: Annotated[_Doses, FLAT] = DOSES,
     mask: tuple[str, ...] = (),
-    study: Annotated[StudySpec, FLAT] = STUDY,
+    study: Annotated[specs.StudySpec, FLAT] = STUDY,
     allow_code: Annotated[bool, RUNNING] = False,
     output: Annotated[Path, OUTPUT] = Path("results"),
 ) -> None:
@@ -337,7 +311,7 @@ def _evaluate(
     with _asked(model, options) as request:
         result = evaluate(
             request,
-            _lesioned(request, options, network, _specs(mask, allow_code)),
+            _lesioned(request, options, network, _named(mask, allow_code)),
             **study.but("doses", "part_controls", "batch_size"),
             batch_size=options.batch_size,
             cache_dir=options.cache_dir,
@@ -353,10 +327,10 @@ def _evaluate(
 def _audit(
     *,
     model: Annotated[_Model, FLAT],
-    network: Network | None = None,
+    network: specs.Network | None = None,
     options: Annotated[_Units, FLAT] = UNITS,
     study: Path | None = None,
-    asked: Annotated[AuditSpec, FLAT] = AUDIT,
+    asked: Annotated[specs.AuditSpec, FLAT] = AUDIT,
     output: Annotated[Path | None, OUTPUT] = None,
 ) -> None:
     """Ask of a localization whether it is a network or an artefact.
@@ -402,7 +376,7 @@ def _compare(
     allow_code: Annotated[bool, RUNNING] = False,
     output: Annotated[Path | None, OUTPUT] = None,
 ) -> None:
-    """Count the units that masks share, pair by pair, against chance.
+    """specs.Count the units that masks share, pair by pair, against chance.
 
     Parameters
     ----------
@@ -420,14 +394,16 @@ def _compare(
     from lsns.mask import UnitMask
     from lsns.store import write_json
 
-    specs = dict(zip(masks, _specs(masks, allow_code), strict=True))
-    missing = [text for text, spec in specs.items() if not isinstance(spec, Path)]
-    if missing and model is None:
-        raise LsnsError(f"{missing[0]} is a mask of a model; name it with --model-name")
+    named = _named(masks, allow_code)
+    lacking = [text for text, one in zip(masks, named, strict=True) if not isinstance(one, Path)]
+    if lacking and model is None:
+        raise LsnsError(f"{lacking[0]} is a mask of a model; name it with --model-name")
     with _asked(model or BUNDLED, options) as request:
-        result = compare(
-            {text: _of_spec(request, options, UnitMask.load, spec) for text, spec in specs.items()}
-        )
+        made = [
+            UnitMask.load(one) if isinstance(one, Path) else one
+            for one in _made(request, options, named)
+        ]
+    result = compare(dict(zip(masks, made, strict=True)))
     written = () if output is None else (output,)
     for path in written:
         write_json(path, result.to_dict())
@@ -463,9 +439,7 @@ def _print_config() -> None:
 
 @stimuli_app.command
 def _fetch(
-    name: Literal["langloc"],
-    *,
-    output: Annotated[Path, OUTPUT] = Path("stimuli/langloc"),
+    name: Literal["langloc"], *, output: Annotated[Path, OUTPUT] = Path("stimuli/langloc")
 ) -> None:
     """Download a published set from a pinned commit; every file is checked by SHA-256.
 
@@ -484,10 +458,7 @@ def _fetch(
 
 @app.command
 def _plot(
-    kind: FigureKind,
-    /,
-    *results: Path,
-    output: Annotated[Path | None, OUTPUT] = None,
+    kind: FigureKind, /, *results: Path, output: Annotated[Path | None, OUTPUT] = None
 ) -> None:
     """Draw a figure of a finished run, fit for a paper: PNG, SVG or PDF.
 
@@ -508,12 +479,7 @@ def _plot(
 
 
 @app.command
-def _report(
-    results: Path,
-    /,
-    *,
-    output: Annotated[Path | None, OUTPUT] = None,
-) -> None:
+def _report(results: Path, /, *, output: Annotated[Path | None, OUTPUT] = None) -> None:
     """Write the page of a finished run: one HTML file that needs no network.
 
     Parameters
@@ -590,7 +556,7 @@ def _say_written(*paths: Path, after: str = "") -> None:
 
 
 @contextmanager
-def _asked(model: _Model, options: Protocol) -> Iterator[SharedRequest]:
+def _asked(model: _Model, options: specs.Protocol) -> Iterator[SharedRequest]:
     """The model, loaded once and when it is needed; meanwhile torch has the threads asked for."""
     from lsns.models.factory import SharedRequest
     from lsns.plugins import load_module
@@ -624,35 +590,31 @@ def _found(model: BaseModel | SharedRequest, options: _Units, network: str | Non
 
 
 def _lesioned(
-    request: SharedRequest,
-    options: _Doses,
-    networks: Sequence[str],
-    specs: Sequence[MaskSpec | Path],
+    request: SharedRequest, options: _Doses, networks: Sequence[str], named: Named
 ) -> Iterator[Localization | Path]:
     """Every network at every percentage, and what --mask names."""
-    for network in networks or ((None,) if not specs or options.percentages else ()):
+    for network in networks or ((None,) if not named or options.percentages else ()):
         for amount in options.percentages or (None,):
             yield _found(request, replace(options, percentage=amount), network)
-    for spec in specs:
-        yield _of_spec(request, options, lambda path: path, spec)
+    yield from _made(request, options, named)
 
 
-def _of_spec(
-    request: SharedRequest, options: _Units, read: Callable[[Path], T], spec: MaskSpec | Path
-) -> Localization | T:
-    """A mask as --mask names it: of a file what `read` makes of it, else localized."""
-    if isinstance(spec, Path):
-        return read(spec)
-    asked = {"percentage": spec.percentage, "method": spec.method or options.method}
-    return _found(request, replace(options, **asked, num_units=None), spec.network)
+def _made(request: SharedRequest, options: _Units, named: Named) -> Iterator[Localization | Path]:
+    """Masks as they are named: files as they are, networks localized."""
+    for one in named:
+        if isinstance(one, Path):
+            yield one
+        else:
+            asked = {"percentage": one.percentage, "method": one.method or options.method}
+            yield _found(request, replace(options, **asked, num_units=None), one.network)
 
 
-def _specs(texts: Sequence[str], allow_code: bool) -> list[MaskSpec | Path]:
+def _named(texts: Sequence[str], allow_code: bool) -> Named:
     """Masks as they are written; one that names code needs permission."""
     from lsns.evaluation.conditions import parse_spec
     from lsns.plugins import permit
 
-    specs = [parse_spec(text) for text in texts]
-    named = [code for spec in specs if not isinstance(spec, Path) for code in spec.code]
-    permit(named, allowed=allow_code)
-    return specs
+    named = [parse_spec(text) for text in texts]
+    code = [code for one in named if not isinstance(one, Path) for code in one.code]
+    permit(code, allowed=allow_code)
+    return named

@@ -17,34 +17,14 @@ from typing import Any
 import yaml
 
 from lsns.errors import LsnsError
-from lsns.specs import (
-    CUTOFF,
-    AnalysisConfig,
-    AuditConfig,
-    EvaluationConfig,
-    GenerationConfig,
-    LesionConfig,
-    ModelConfig,
-    Option,
-    RunSpec,
-    Spec,
-    SpecError,
-    options_of,
-    shortened,
-)
+from lsns.specs import CUTOFF, Option, RunSpec, Spec, SpecError, options_of, shortened
+from lsns.specs import AnalysisConfig as AnalysisConfig
+from lsns.specs import AuditConfig as AuditConfig
+from lsns.specs import EvaluationConfig as EvaluationConfig
+from lsns.specs import GenerationConfig as GenerationConfig
+from lsns.specs import LesionConfig as LesionConfig
+from lsns.specs import ModelConfig as ModelConfig
 from lsns.store import atomic
-
-__all__ = [
-    "AnalysisConfig",
-    "AuditConfig",
-    "EvaluationConfig",
-    "ExperimentConfig",
-    "GenerationConfig",
-    "LesionConfig",
-    "ModelConfig",
-    "commented_default",
-    "options",
-]
 
 WIDTH = 100
 # What a configuration is bounded by, so that reading one is quick whatever it is.

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,38 +16,20 @@ from typing import TYPE_CHECKING, Any, get_args
 from lsns.analysis import BaseAnalyzer, MomentsAnalyzer
 from lsns.analysis.results import save_results
 from lsns.audits.auditing import Audit, AuditOptions, audit
-from lsns.config import AnalysisConfig, ExperimentConfig, LesionConfig, is_written_by_lsns
+from lsns.config import AnalysisConfig, ExperimentConfig, is_written_by_lsns
 from lsns.errors import LsnsError
 from lsns.evaluation.benchmarks import check_items, parse_benchmarks
 from lsns.evaluation.conditions import Target, make_targets
 from lsns.lesions.continuations import Continuation, continue_under_lesions
 from lsns.localization import Localization, localize, make_analyzer, select, units_path
-from lsns.models.factory import ModelRequest, SharedRequest
+from lsns.models.factory import SharedRequest
 from lsns.plugins import load_module, names_code, permit
-from lsns.report.results import (
-    AUDIT,
-    CONFIG,
-    CONTINUATIONS,
-    LOCALIZATION,
-    NMD,
-    PAGE,
-    RUN_LINE,
-    TEXT,
-    VERSIONS,
-)
+from lsns.report import results as named
 from lsns.report.text import describe_continuations
 from lsns.specs import Control
 from lsns.stimuli.contrast import Contrast
 from lsns.stimuli.networks import load_contrast
-from lsns.store import (
-    atomic,
-    digest_of,
-    locked,
-    prepare_folder,
-    remove,
-    results_folder,
-    write_json,
-)
+from lsns.store import atomic, digest_of, locked, prepare_folder, remove, results_folder, write_json
 
 if TYPE_CHECKING:
     from lsns.evaluation.study import Study
@@ -55,8 +38,12 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("lsns", "numpy", "scipy", "torch", "transformers", "tokenizers", "safetensors")
 CONTINUATIONS_TEXT = "continuations.txt"
 STUDY = "study"
-STUDY_FILES = (f"{STUDY}/study.json", f"{STUDY}/summary.csv", f"{STUDY}/controls.csv")
-TEXTS = (CONTINUATIONS_TEXT, TEXT)
+STUDY_FILES = tuple(f"{STUDY}/{name}" for name in ("study.json", "summary.csv", "controls.csv"))
+# In the order in which they are removed.
+OF_A_RUN = (
+    *(named.AUDIT, *STUDY_FILES, named.CONTINUATIONS, CONTINUATIONS_TEXT, named.TEXT),
+    *(named.VERSIONS, named.NMD, named.LOCALIZATION),
+)
 # Of a dose beside the mask: the published control, and the one that is alike in all but score.
 DOSE_CONTROLS = ("uniform", "magnitude")
 PAGE_PACKAGES = ("jinja2", "plotly")
@@ -111,16 +98,20 @@ def run_experiment(
             to, a package that is not installed and will be needed, or code without `allow_code`.
     """
     _check_packages(config)
-    own, tasks = code_of(config), _code_of_tasks(config)
+    asked = config.evaluation
+    # One that is not there is said before the model runs, not after.
+    chosen = parse_benchmarks(asked.benchmarks, limit=asked.limit) if asked.benchmarks else []
     # With permission, tasks are told of where they are run.
-    permit(own if allow_code else [*own, *tasks], allowed=allow_code)
+    tasks = [] if allow_code else [code for benchmark in chosen for code in benchmark.code]
+    permit([*code_of(config), *tasks], allowed=allow_code)
     for plugin in config.model.plugins:
         load_module(plugin)
     config, contrast = resolve(config)
     folder = _output_folder(config.output_dir)
     with _alone(folder):
-        _check_not_lost(source, folder / CONFIG)
-        _check_items(config, folder)
+        _check_not_lost(source, folder / named.CONFIG)
+        # Of a study that was finished, items need not be read.
+        check_items([] if (folder / STUDY_FILES[0]).exists() else chosen)
         request = SharedRequest.of(config.model)
         found = localize(
             request,
@@ -129,19 +120,19 @@ def run_experiment(
             cache_dir=config.cache_dir,
             progress=progress,
         )
-        run = _digest_of_run(config, found)
         # From here on the folder is this run's: what it does not write must not be another's.
-        paths = [_take_over(folder, config, run), _write_versions(folder / VERSIONS)]
-        paths += [_write_text(folder / TEXT, found.describe())]
-        saved = found.save(folder)
-        paths += [*saved, units_path(saved[0]), *_write_units(folder, found, run)]
-        continuations = _continue_all(request, config, found)
-        paths += _write_continuations(folder, continuations, run)
-        study = _evaluate(request, config, found, run, allow_code=allow_code, progress=progress)
+        run = _Run(config, request, found, folder, progress)
+        paths = [*run.take_over(), *run.write_localization()]
+        continuations = run.continue_prompts()
+        paths += run.write_continuations(continuations)
+        study = run.evaluate(allow_code=allow_code)
         paths += [] if study is None else [folder / name for name in STUDY_FILES]
-        audited = _audit(request, config, found, study, progress=progress)
-        paths += [] if audited is None else [_write_audit(folder, audited, run)]
-        paths += _write_page(folder) if config.report else []
+        audited = run.audit(study)
+        paths += [] if audited is None else [run.write_audit(audited)]
+        if config.report:
+            from lsns.report.page import write_page
+
+            paths.append(write_page(folder, folder / named.PAGE))
     return ExperimentResult(config, found, continuations, study, audited, tuple(paths))
 
 
@@ -156,34 +147,6 @@ def _alone(folder: Path) -> Iterator[None]:
             # While it is held: whoever waits finds the file gone, and makes another.
             with suppress(OSError):
                 path.unlink()
-
-
-def _digest_of_run(config: ExperimentConfig, found: Localization) -> str:
-    """Names the run in each of its files: config, weights, texts and versions."""
-    manifest = found.manifest
-    return digest_of(
-        {
-            "config": config.to_dict(),
-            "model": manifest["model"]["identity"],
-            "stimuli": manifest["stimuli"]["digest"],
-            "versions": _versions(),
-        }
-    )
-
-
-def _take_over(folder: Path, config: ExperimentConfig, run: str) -> Path:
-    """Write the config, and remove what an earlier run said of itself; its cells are kept, which
-    their content names.
-
-    In this order, so that a run that is killed in between loses nobody's config, and leaves one
-    that fits none of the earlier parts. The earlier units go last: beside them, what other
-    commands wrote is known for another run's.
-    """
-    remove(folder / PAGE)
-    _write_text(folder / CONFIG, f"{config.to_text()}{RUN_LINE}{run}")
-    for name in (AUDIT, *STUDY_FILES, CONTINUATIONS, *TEXTS, VERSIONS, NMD, LOCALIZATION):
-        remove(folder / name)
-    return folder / CONFIG
 
 
 def _check_packages(config: ExperimentConfig) -> None:
@@ -208,20 +171,6 @@ def code_of(config: ExperimentConfig) -> list[str]:
     code = [f"model.plugins: {plugin}" for plugin in model.plugins]
     code += [f"model.trust_remote_code: of {model.name}"] if model.trust_remote_code else []
     return code + ([f"analysis.method: {method}"] if names_code(method) else [])
-
-
-def _code_of_tasks(config: ExperimentConfig) -> list[str]:
-    """That of its benchmarks; one that is not there is said before the model runs, not after."""
-    asked = config.evaluation
-    made = parse_benchmarks(asked.benchmarks, limit=asked.limit) if asked.benchmarks else []
-    return [code for benchmark in made for code in benchmark.code]
-
-
-def _check_items(config: ExperimentConfig, folder: Path) -> None:
-    """Before the model runs; of a study that was finished, items need not be read."""
-    asked = config.evaluation
-    if asked.benchmarks and not (folder / STUDY_FILES[0]).exists():
-        check_items(parse_benchmarks(asked.benchmarks, limit=asked.limit))
 
 
 def _output_folder(output_dir: str) -> Path:
@@ -277,83 +226,183 @@ def _analyzer(analysis: AnalysisConfig) -> BaseAnalyzer:
     return make_analyzer(analysis.method, {name: getattr(analysis, name) for name in names})
 
 
-def _continue_all(
-    request: ModelRequest, config: ExperimentConfig, found: Localization
-) -> dict[str, list[Continuation]]:
-    lesion, generation = config.lesion, config.generation
-    drawn = [name for name in lesion.conditions if name not in ("none", "network")]
-    conditions: list[tuple[str, Control, int | None]] = [
-        ("random" if name in drawn else name, _kind_of(name, lesion), seed)
-        for name in lesion.conditions
-        for seed in (lesion.seeds if name in drawn else (None,))
-    ]
-    return {
-        prompt: [
-            continuation
-            for name, control, seed in conditions
-            for continuation in continue_under_lesions(
-                request.load(),
-                prompt,
-                [name],
-                find=lambda _: found,
-                control=control,
-                control_seed=seed,
-                mode=lesion.mode,
-                **generation.but(),
-            )
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A run that owns its folder: what is done in it, and what of it is written."""
+
+    config: ExperimentConfig
+    request: SharedRequest
+    found: Localization
+    folder: Path
+    progress: bool
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the run in each of its files: config, weights, texts and versions."""
+        manifest = self.found.manifest
+        return digest_of(
+            {
+                "config": self.config.to_dict(),
+                "model": manifest["model"]["identity"],
+                "stimuli": manifest["stimuli"]["digest"],
+                "versions": _versions(),
+            }
+        )
+
+    def stamped(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """A manifest that names the run."""
+        return {**manifest, "run": self.digest}
+
+    def take_over(self) -> list[Path]:
+        """Write the config, and remove what an earlier run said of itself; its cells are kept,
+        which their content names.
+
+        In this order, so that a run that is killed in between loses nobody's config, and leaves one
+        that fits none of the earlier parts. The earlier units go last: beside them, what other
+        commands wrote is known for another run's.
+        """
+        remove(self.folder / named.PAGE)
+        text = f"{self.config.to_text()}{named.RUN_LINE}{self.digest}"
+        config = _write_text(self.folder / named.CONFIG, text)
+        for name in OF_A_RUN:
+            remove(self.folder / name)
+        write_json(self.folder / named.VERSIONS, _versions())
+        return [config, self.folder / named.VERSIONS]
+
+    def write_localization(self) -> list[Path]:
+        """The mask with all that is known of every unit; and that of NMD, to compare with."""
+        found, folder = self.found, self.folder
+        text = _write_text(folder / named.TEXT, found.describe())
+        saved = found.save(folder)
+        paths = [text, *saved, units_path(saved[0]), self._save_units(named.LOCALIZATION, found)]
+        if found.analyzer.get_analyzer_name() != "ttest":
+            return paths
+        other = select(
+            found.measurement,
+            make_analyzer("nmd", {"num_units": found.mask.count}),
+            exclude_outliers=found.barred is not None,
+            outlier_threshold=found.outlier_threshold,
+        )
+        return [*paths, self._save_units(named.NMD, other)]
+
+    def _save_units(self, name: str, found: Localization) -> Path:
+        return save_results(
+            self.folder / name,
+            found.mask.units,
+            {
+                "scores": found.scores,
+                "t_values": found.t_values,
+                "adjusted_p_values": found.p_values,
+                "magnitudes": found.magnitudes,
+                "outliers": found.outlier_units,
+                "manifest": self.stamped(found.manifest),
+            },
+        )
+
+    def continue_prompts(self) -> dict[str, list[Continuation]]:
+        """Each prompt under each condition, a control by its kind and for each of its seeds."""
+        lesion = self.config.lesion
+        kinds: dict[Any, Control] = {"random": lesion.control, **{k: k for k in get_args(Control)}}
+        conditions = [
+            (name, seed)
+            for name in lesion.conditions
+            for seed in (lesion.seeds if name in kinds else (None,))
         ]
-        for prompt in config.prompts
-    }
+        return {
+            prompt: [
+                continuation
+                for name, seed in conditions
+                for continuation in continue_under_lesions(
+                    self.request.load(),
+                    prompt,
+                    ["random" if name in kinds else name],
+                    find=lambda _: self.found,
+                    control=kinds.get(name, lesion.control),
+                    control_seed=seed,
+                    mode=lesion.mode,
+                    **self.config.generation.but(),
+                )
+            ]
+            for prompt in self.config.prompts
+        }
 
+    def write_continuations(self, made: Mapping[str, Sequence[Continuation]]) -> list[Path]:
+        """As JSON, and as they are printed."""
+        if not made:
+            return []
+        prompts = [
+            {"prompt": prompt, "conditions": [_as_json(item) for item in items]}
+            for prompt, items in made.items()
+        ]
+        write_json(self.folder / named.CONTINUATIONS, {"run": self.digest, "prompts": prompts})
+        blocks = [describe_continuations(prompt, items) for prompt, items in made.items()]
+        text = _write_text(self.folder / CONTINUATIONS_TEXT, "\n\n".join(blocks))
+        return [self.folder / named.CONTINUATIONS, text]
 
-def _kind_of(condition: str, lesion: LesionConfig) -> Control:
-    """The kind of control that a condition asks for by its name, else the usual one."""
-    known: Any = condition
-    return known if condition in get_args(Control) else lesion.control
+    def evaluate(self, *, allow_code: bool) -> Study | None:
+        """What lesions take away; None without benchmarks."""
+        if not self.config.evaluation.benchmarks:
+            return None
+        from lsns.evaluation.lesion_study import evaluate
 
+        study = evaluate(
+            self.request,
+            self._targets(),
+            **self.config.evaluation.but("doses", "controls", "part_controls", "split_outliers"),
+            output_dir=self.folder / STUDY,
+            cache_dir=self.config.cache_dir,
+            allow_code=allow_code,
+            progress=self.progress,
+        )
+        stamped = replace(study, manifest=self.stamped(study.manifest))
+        stamped.save(self.folder / STUDY)
+        return stamped
 
-def _evaluate(
-    request: ModelRequest,
-    config: ExperimentConfig,
-    found: Localization,
-    run: str,
-    *,
-    allow_code: bool,
-    progress: bool,
-) -> Study | None:
-    asked = config.evaluation
-    if not asked.benchmarks:
-        return None
-    from lsns.evaluation.lesion_study import evaluate
+    def _targets(self) -> list[Target]:
+        """The mask, split at its outliers, and further doses of it, which are not."""
+        asked, found = self.config.evaluation, self.found
+        # Nothing is given by name, so nothing has to be found.
+        whole, *parts = make_targets([found], lambda _: found, split_outliers=asked.split_outliers)
+        of_parts = asked.controls if asked.part_controls is None else asked.part_controls
+        doses = [self._dose(dose) for dose in asked.doses]
+        of_doses = DOSE_CONTROLS if asked.controls is None else asked.controls
+        further = make_targets(doses, lambda _: found) if doses else []
+        return [
+            _with_controls(whole, asked.controls),
+            *(_with_controls(part, of_parts) for part in parts),
+            *(replace(target, kinds=of_doses) for target in further),
+        ]
 
-    study = evaluate(
-        request,
-        _targets(config, found),
-        **asked.but("doses", "controls", "part_controls", "split_outliers"),
-        output_dir=Path(config.output_dir) / STUDY,
-        cache_dir=config.cache_dir,
-        allow_code=allow_code,
-        progress=progress,
-    )
-    stamped = replace(study, manifest={**study.manifest, "run": run})
-    stamped.save(Path(config.output_dir) / STUDY)
-    return stamped
+    def _dose(self, percentage: float) -> Localization:
+        """The same localization of another percentage of the units."""
+        other = replace(self.config.analysis, percentage=percentage, num_units=None)
+        return select(
+            self.found.measurement,
+            _analyzer(other),
+            exclude_outliers=other.exclude_outliers,
+            outlier_threshold=other.outlier_threshold,
+        )
 
+    def audit(self, study: Study | None) -> Audit | None:
+        """Of the localization; None if it is not asked for."""
+        asked = self.config.audit
+        if not asked.enabled:
+            return None
+        return audit(
+            self.found,
+            model=self.request,
+            study=study,
+            overlaps=asked.overlaps,
+            profile=asked.profile,
+            options=AuditOptions.of(asked),
+            batch_size=self.config.analysis.batch_size,
+            progress=self.progress,
+        )
 
-def _targets(config: ExperimentConfig, found: Localization) -> list[Target]:
-    """The mask, split at its outliers, and further doses of it, which are not."""
-    asked = config.evaluation
-    # Nothing is given by name, so nothing has to be found.
-    whole, *parts = make_targets([found], lambda _: found, split_outliers=asked.split_outliers)
-    of_parts = asked.controls if asked.part_controls is None else asked.part_controls
-    doses = [_dose(config.analysis, found, dose) for dose in asked.doses]
-    of_doses = DOSE_CONTROLS if asked.controls is None else asked.controls
-    further = make_targets(doses, lambda _: found) if doses else []
-    return [
-        _with_controls(whole, asked.controls),
-        *(_with_controls(part, of_parts) for part in parts),
-        *(replace(target, kinds=of_doses) for target in further),
-    ]
+    def write_audit(self, audited: Audit) -> Path:
+        """With the name of the run."""
+        stamped = replace(audited, manifest=self.stamped(audited.manifest))
+        return stamped.save(self.folder / named.AUDIT)
 
 
 def _with_controls(target: Target, kinds: Sequence[str] | None) -> Target:
@@ -361,89 +410,6 @@ def _with_controls(target: Target, kinds: Sequence[str] | None) -> Target:
     if kinds is None:
         return target
     return replace(target, kinds=tuple(kind for kind in target.kinds if kind in kinds))
-
-
-def _dose(analysis: AnalysisConfig, found: Localization, percentage: float) -> Localization:
-    """The same localization of another percentage of the units."""
-    other = replace(analysis, percentage=percentage, num_units=None)
-    return select(
-        found.measurement,
-        _analyzer(other),
-        exclude_outliers=analysis.exclude_outliers,
-        outlier_threshold=analysis.outlier_threshold,
-    )
-
-
-def _audit(
-    request: ModelRequest,
-    config: ExperimentConfig,
-    found: Localization,
-    study: Study | None,
-    *,
-    progress: bool,
-) -> Audit | None:
-    asked = config.audit
-    if not asked.enabled:
-        return None
-    return audit(
-        found,
-        model=request,
-        study=study,
-        overlaps=asked.overlaps,
-        profile=asked.profile,
-        options=AuditOptions.of(asked),
-        batch_size=config.analysis.batch_size,
-        progress=progress,
-    )
-
-
-def _write_audit(folder: Path, audited: Audit, run: str) -> Path:
-    return replace(audited, manifest={**audited.manifest, "run": run}).save(folder / AUDIT)
-
-
-def _write_units(folder: Path, found: Localization, run: str) -> list[Path]:
-    """The mask with all that is known of every unit; and that of NMD, to compare with."""
-    paths = [_save_units(folder / LOCALIZATION, found, run)]
-    analyzer = found.analyzer
-    if analyzer.get_analyzer_name() == "ttest":
-        nmd = make_analyzer("nmd", {"num_units": found.mask.count})
-        barred = found.barred is not None
-        other = select(
-            found.measurement, nmd,
-            exclude_outliers=barred, outlier_threshold=found.outlier_threshold,
-        )  # fmt: skip
-        paths.append(_save_units(folder / NMD, other, run))
-    return paths
-
-
-def _save_units(path: Path, found: Localization, run: str) -> Path:
-    return save_results(
-        path,
-        found.mask.units,
-        {
-            "scores": found.scores,
-            "t_values": found.t_values,
-            "adjusted_p_values": found.p_values,
-            "magnitudes": found.magnitudes,
-            "outliers": found.outlier_units,
-            "manifest": {**found.manifest, "run": run},
-        },
-    )
-
-
-def _write_continuations(
-    folder: Path, continuations: Mapping[str, Sequence[Continuation]], run: str
-) -> list[Path]:
-    if not continuations:
-        return []
-    data, text = folder / CONTINUATIONS, folder / CONTINUATIONS_TEXT
-    prompts = [
-        {"prompt": prompt, "conditions": [_as_json(item) for item in items]}
-        for prompt, items in continuations.items()
-    ]
-    write_json(data, {"run": run, "prompts": prompts})
-    blocks = [describe_continuations(prompt, items) for prompt, items in continuations.items()]
-    return [data, _write_text(text, "\n\n".join(blocks))]
 
 
 def _as_json(item: Continuation) -> dict[str, Any]:
@@ -454,20 +420,9 @@ def _as_json(item: Continuation) -> dict[str, Any]:
     return {"condition": item.condition, "text": item.text, "lesion": lesioned}
 
 
-def _write_page(folder: Path) -> list[Path]:
-    from lsns.report.page import write_page
-
-    return [write_page(folder, folder / PAGE)]
-
-
 def _versions() -> dict[str, str]:
     versions = {package: version(package) for package in PACKAGES}
     return {"python": platform.python_version(), **versions}
-
-
-def _write_versions(path: Path) -> Path:
-    write_json(path, _versions())
-    return path
 
 
 def _write_text(path: Path, text: str) -> Path:

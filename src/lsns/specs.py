@@ -52,7 +52,7 @@ NO_FLAG = Parameter(parse=False)
 
 
 @dataclass(frozen=True)
-class Wants:
+class _Wants:
     """What an option takes, for people.
 
     Attributes:
@@ -120,18 +120,18 @@ def _different(value: Any, read: Callable[[Any], Any]) -> Any:
 
 
 LIST = WrapValidator(_different)
-Text = Annotated[str, AfterValidator(_text), Wants("text")]
-Place = Annotated[str, BeforeValidator(_path), AfterValidator(_text), Wants("a path")]
-Named = Annotated[str, BeforeValidator(_path), AfterValidator(_text), Wants("a name")]
+Text = Annotated[str, AfterValidator(_text), _Wants("text")]
+Place = Annotated[str, BeforeValidator(_path), AfterValidator(_text), _Wants("a path")]
+Named = Annotated[str, BeforeValidator(_path), AfterValidator(_text), _Wants("a name")]
 ModelName = Annotated[Named, Parameter(name="--model-name", group=ASKED)]
-Device = Annotated[str, AfterValidator(_device), Wants(f"{', '.join(DEVICES)} or cuda:N", DEVICES)]
+Device = Annotated[str, AfterValidator(_device), _Wants(f"{', '.join(DEVICES)} or cuda:N", DEVICES)]
 Method = Annotated[
-    str, AfterValidator(_method), Wants(f"one of {', '.join(METHODS)}, or module:Class", METHODS)
+    str, AfterValidator(_method), _Wants(f"one of {', '.join(METHODS)}, or module:Class", METHODS)
 ]
 Range = Annotated[
     str,
     AfterValidator(_range),
-    Wants("100-100, 0-0 or START-END with 0 <= START < END <= 100"),
+    _Wants("100-100, 0-0 or START-END with 0 <= START < END <= 100"),
 ]
 Pooling = Annotated[
     Literal["last-token", "last", "mean", "sum"],
@@ -184,7 +184,7 @@ class Option:
         return _meanings(self.spec)[self.name]
 
     @property
-    def wants(self) -> Wants:
+    def wants(self) -> _Wants:
         """What it takes, for people."""
         return _wants(self.hint)
 
@@ -550,30 +550,30 @@ def _meanings(spec: "type[Spec]") -> dict[str, str]:
     return found
 
 
-def _wants(hint: Any) -> Wants:
+def _wants(hint: Any) -> _Wants:
     base, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     for note in notes:
-        if isinstance(note, Wants):
+        if isinstance(note, _Wants):
             return note
     limits = next((note for note in notes if isinstance(note, Interval)), Interval())
     if base is bool:
-        return Wants("true or false")
+        return _Wants("true or false")
     if base is int:
-        return Wants(f"a whole number, {limits.ge} to {limits.le}")
+        return _Wants(f"a whole number, {limits.ge} to {limits.le}")
     if base is float:
-        return Wants(f"a number above 0{f' and at most {limits.le:g}' if limits.le else ''}")
+        return _Wants(f"a number above 0{f' and at most {limits.le:g}' if limits.le else ''}")
     if get_origin(base) is Literal:
-        return Wants(f"one of {', '.join(get_args(base))}", get_args(base))
+        return _Wants(f"one of {', '.join(get_args(base))}", get_args(base))
     if get_origin(base) is tuple:
         inner = _wants(get_args(base)[0])
         some = " (at least one)" if any(isinstance(note, MinLen) for note in notes) else ""
-        return Wants(f"a list{some} of different values, each {inner.words}", inner.choices)
+        return _Wants(f"a list{some} of different values, each {inner.words}", inner.choices)
     if inner := [one for one in get_args(base) if one is not NoneType]:
-        return Wants(f"{_wants(inner[0]).words}, or null", _wants(inner[0]).choices)
-    return Wants(f"a {base.__name__}")
+        return _Wants(f"{_wants(inner[0]).words}, or null", _wants(inner[0]).choices)
+    return _Wants(f"a {base.__name__}")
 
 
-def _meant(wanted: Wants, value: Any) -> str:
+def _meant(wanted: _Wants, value: Any) -> str:
     words = value if isinstance(value, (list, tuple)) else [value]
     for word in words:
         near = difflib.get_close_matches(_plainly(word).lower(), wanted.choices, 1, CUTOFF)
