@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 from sphinx.application import Sphinx
 
@@ -27,6 +27,15 @@ def complete(_app: Sphinx) -> None:
         for statement in _for_type_checking(module):
             for name, value in _imported(statement):
                 setattr(module, name, value)
+    _plain(import_module("lsns.specs").Spec)
+
+
+def _plain(spec: type) -> None:
+    """Options with their types alone: what they take is in the table of all keys."""
+    made: Any = spec.__init__
+    made.__annotations__ = get_type_hints(made)
+    for one in spec.__subclasses__():
+        _plain(one)
 
 
 def _for_type_checking(module: ModuleType) -> Iterator[ast.Import | ast.ImportFrom]:
