@@ -469,10 +469,11 @@ class Store:
             what: names the computation for whoever waits.
         """
         with locked(self.path("lock"), what, once=True):
-            self._sweep()
+            self.sweep()
             yield
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Remove what a run that was killed left half-written, and links in place of folders."""
         leftovers = list(self.folder.parent.glob(f".{self.folder.name}*"))
         for folder in (self.folder, self.path("parts")):
             if folder.is_symlink():

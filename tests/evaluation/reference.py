@@ -37,13 +37,11 @@ def score_texts(
 
 def run(
     model: Any, benchmark: Benchmark, *, prefix: str = "auto", batch_size: int | None = None,
-    parts: Any = None, **given: Any,
+    **given: Any,
 ) -> list[Any]:  # fmt: skip
     """The rows of a benchmark; `given` stands for what it would read, such as its items."""
     vars(benchmark).update(given)
-    rows = benchmark.run(
-        model, prefix=prefix, batch_size=batch_size, advance=lambda _: None, parts=parts
-    )
+    rows = benchmark.run(model, prefix=prefix, batch_size=batch_size)
     return [SimpleNamespace(**row) for row in rows]
 
 

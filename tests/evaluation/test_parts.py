@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import signal
 import sys
 import time
@@ -12,9 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from lsns import UnitMask, evaluate
+from lsns import LsnsError, UnitMask, evaluate
 from lsns.evaluation import logprobs
-from lsns.evaluation.cells import CellStore, PartStore
 from tests.conftest import REPOSITORY, start_interruptible
 from tests.evaluation.reference import read_pairs, score_pairs
 from tests.evaluation.test_study import cells, write_suite
@@ -163,7 +163,7 @@ def test_killed_in_the_middle_of_a_cell(inputs, whole, per_cell, tmp_path):
     again = tmp_path / "again"
     printed, _ = start(RUN, inputs, output, again, seconds=0).communicate()
     assert "1 of 3 cells are there" in printed
-    assert f"mask zero: {kept} parts are there from an earlier run" in printed
+    assert " texts are there from an earlier run" in printed
     assert count(again) == 2 * per_cell - kept
     # What was computed in the moment when the process died is lost.
     assert count(counter) - per_cell - kept in (0, 1)
@@ -192,9 +192,10 @@ def test_ctrl_c_says_what_is_kept(inputs, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == (
-        f"lsns: interrupted: 1 of 2 cells and {len(parts(output))} parts of the next are kept in "
-        f"{output / 'items'}; the same command goes on from there"
+    assert re.fullmatch(
+        rf"lsns: interrupted: \d+ of 800 texts are kept in {output / 'items'}; "
+        "the same command goes on from there",
+        errors.splitlines()[-1],
     )
     assert "Traceback" not in errors
     assert not list(output.rglob(".*")), "nothing half-written"
@@ -223,7 +224,7 @@ def test_every_benchmark_goes_on(inputs, tmp_path, chunks, kind, monkeypatch):
     assert total >= 8
     chunks.clear()
     chunks.limit = total // 2 + 2
-    with pytest.raises(KeyboardInterrupt, match="1 of 2 cells and 2 parts of the next"):
+    with pytest.raises(KeyboardInterrupt, match="texts are kept"):
         run(inputs, tmp_path / "out", name)
     chunks.limit = None
     found = run(inputs, tmp_path / "out", name)
@@ -241,7 +242,6 @@ def test_what_a_run_left_that_was_killed_after_writing_a_cell(inputs, tmp_path):
     path = next(tmp_path.glob("items/*.parquet"))
     path.with_suffix(".parts").mkdir()
     (path.with_suffix(".parts") / "0.part").write_bytes(b"")
-    path.with_suffix(".lock").write_bytes(b"")
     run(inputs, tmp_path)
     assert sorted(p.name for p in (tmp_path / "items").iterdir()) == sorted(cells(tmp_path))
 
@@ -251,7 +251,7 @@ def test_a_lesion_whose_cell_lacks_only_the_last_part(inputs, tmp_path, chunks):
     total = len(chunks)
     chunks.clear()
     chunks.limit = total - 1
-    with pytest.raises(KeyboardInterrupt, match=f"1 of 2 cells and {total // 2 - 1} parts of"):
+    with pytest.raises(KeyboardInterrupt, match="texts are kept"):
         run(inputs, tmp_path / "out")
     chunks.limit = None
     # A lesion that never acts is an error: it acts, for one part is computed.
@@ -266,7 +266,7 @@ def test_a_damaged_part_is_made_again(inputs, tmp_path, chunks, caplog, harm):
     total = len(chunks)
     chunks.clear()
     chunks.limit = 4
-    with pytest.raises(KeyboardInterrupt, match="0 of 2 cells and 4 parts of the next are kept"):
+    with pytest.raises(KeyboardInterrupt, match="texts are kept"):
         run(inputs, tmp_path / "out")
     path = parts(tmp_path / "out")[1]
     damage(path, harm)
@@ -304,56 +304,45 @@ def test_a_damaged_cell_is_made_again(inputs, tmp_path, chunks, caplog, harm):
     assert path.read_bytes() == before
 
 
-def test_other_items_do_not_take_each_others_parts(tmp_path):
-    store = PartStore(tmp_path / "cell.parts")
-    for last, value in ((3, 0.1), (4, 0.2)):
-        assert store.load([(1, 2, last)]) is None
-        store.keep([(1, 2, last)], [np.array([value, value])])
-    assert [store.load([(1, 2, last)])[0].tolist() for last in (3, 4)] == [[0.1, 0.1], [0.2, 0.2]]
-    assert store.count == 2
-    store.remove()
-    assert not store.folder.exists()
-
-
 @pytest.mark.parametrize("sizes", [(None, 480), (480, None)])
 def test_a_run_goes_on_with_another_batch_size(inputs, tmp_path, chunks, sizes):
-    model, pairs = make_model(), read_pairs(inputs["pairs"])
-    store = PartStore(tmp_path / "cell.parts")
-    whole = score_pairs(model, pairs)
-    total = len({text for pair in pairs for text in (pair.good, pair.bad)})
+    run(inputs, tmp_path / "whole")
+    total = sum(map(len, chunks))
     chunks.clear()
-    chunks.limit = 3 if sizes[0] is None else 1 + 300 // sizes[0]
+    chunks.limit = 3
     with pytest.raises(KeyboardInterrupt):
-        score_pairs(model, pairs, parts=store, batch_size=sizes[0])
-    chunks.limit, kept = None, store.count
-    assert kept > 1
+        run(inputs, tmp_path / "out", batch_size=sizes[0])
+    chunks.limit = None
     before = sum(map(len, chunks))
-    found = score_pairs(model, pairs, parts=store, batch_size=sizes[1])
-    # What a part holds is not computed again.
+    found = run(inputs, tmp_path / "out", batch_size=sizes[1]).items()
+    # What is kept is not computed again.
     assert sum(map(len, chunks)) < total + before
-    for one, other in zip(found, whole, strict=True):
-        assert one.logp_good == pytest.approx(other.logp_good, abs=1e-4)
+    expected = run(inputs, tmp_path / "whole").items()
+    for one, other in zip(found.to_pylist(), expected.to_pylist(), strict=True):
+        assert one["logp_good"] == pytest.approx(other["logp_good"], abs=1e-4)
 
 
 def test_parts_change_no_byte(inputs, tmp_path):
     model, pairs = make_model(), read_pairs(inputs["pairs"])
-    store = PartStore(tmp_path / "cell.parts")
-    expected = score_pairs(model, pairs)
-    assert score_pairs(model, pairs, parts=store) == expected
-    assert store.count > 3
-    assert score_pairs(model, pairs, parts=store) == expected
-    # Shuffled, the passes are the same, and so are the parts.
-    random.Random(2).shuffle(pairs)
-    before = store.count
-    again = {(r.paradigm, r.item): r for r in score_pairs(model, pairs, parts=store)}
-    assert [again[r.paradigm, r.item] for r in expected] == expected
-    assert store.count == before
+    rows = {(row.paradigm, row.item): row for row in score_pairs(model, pairs)}
+    table = run(inputs, tmp_path).items().to_pylist()
+    intact = [row for row in table if row["condition"] == "intact"]
+    assert len(intact) == len(rows)
+    for row in intact:
+        expected = rows[row["paradigm"], row["item"]]
+        assert (row["logp_good"], row["logp_bad"]) == (expected.logp_good, expected.logp_bad)
 
 
-def test_a_lock_is_gone_after_use_and_after_a_failure(tmp_path):
-    store = CellStore(tmp_path)
-    with store.alone("a", "nothing"):
-        assert (store.folder / "a.lock").exists()
-    with pytest.raises(ValueError, match="wrong"), store.alone("a", "nothing"):
-        raise ValueError("wrong")
-    assert list(store.folder.iterdir()) == []
+def test_workers_change_no_byte(inputs, tmp_path):
+    for workers in (1, 2):
+        evaluate(
+            inputs["model"], [inputs["mask"]], [f"blimp:{inputs['pairs']}", "perplexity"],
+            controls=["uniform"], seeds=1, resamples=10, output_dir=tmp_path / str(workers),
+            workers=workers,
+        )  # fmt: skip
+    same_results(tmp_path / "1", tmp_path / "2")
+
+
+def test_workers_load_the_model_themselves(inputs, tmp_path):
+    with pytest.raises(LsnsError, match="each of 2 workers loads the model itself; give its name"):
+        run(inputs, tmp_path, workers=2)

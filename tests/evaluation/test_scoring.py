@@ -349,9 +349,3 @@ def test_what_is_not_finite_is_named_and_not_scored(tiny_model):
 
 def test_no_texts_no_scores(tiny_model):
     assert score_texts(tiny_model, []) == []
-
-
-def test_progress_counts_texts(tiny_model):
-    done = []
-    score_texts(tiny_model, [*TEXTS, TEXTS[0]], advance=done.append)
-    assert sum(done) == len(TEXTS) + 1

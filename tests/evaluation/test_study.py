@@ -232,7 +232,7 @@ def test_a_second_run_computes_nothing_and_a_seed_more_one(run, tmp_path, monkey
     first = run(controls=["uniform"])
     before = cells(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("lsns.evaluation.benchmark.score_tokens", None)
+        patch.setattr("lsns.evaluation.logprobs._run_batch", None)
         again = run(controls=["uniform"])
     assert again.summary == first.summary
     assert cells(tmp_path / "out") == before

@@ -7,23 +7,21 @@ these texts into rows. It is run in one place, `Benchmark.run`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lsns.errors import LsnsError
-from lsns.evaluation.scoring import TextScore, encode_texts, score_tokens
+from lsns.evaluation.scoring import TextScore, TextTokens, encode_texts, score_tokens
 from lsns.store import digest_of, sha256_file
 
 if TYPE_CHECKING:
-    from lsns.evaluation.cells import PartStore
     from lsns.models.base import BaseModel
 
 Row = dict[str, Any]
-Advance = Callable[[int], None]
 LANGUAGE, OTHER = "language", "other"
 DOMAINS = (LANGUAGE, OTHER)
 
@@ -38,6 +36,7 @@ class Benchmark(ABC):
         limit: how many items of each paradigm are used at most, the first ones; None: all.
         domain: side of the double dissociation, `language` or `other`.
         measure: `accuracy` or `perplexity`.
+        whole: whether another program scores all of it in one piece, by `run`.
         context: None: each text is scored whole; else in windows of at most so many tokens.
     """
 
@@ -47,6 +46,7 @@ class Benchmark(ABC):
     domain: str = LANGUAGE
     measure: ClassVar[str] = "accuracy"
     context: ClassVar[int | None] = None
+    whole: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -76,24 +76,14 @@ class Benchmark(ABC):
         """What a run advances by in all; the items are read to know it."""
         return len(self.texts)
 
-    def run(
-        self,
-        model: BaseModel,
-        *,
-        prefix: str,
-        batch_size: int | None,
-        advance: Advance,
-        parts: PartStore | None = None,
-    ) -> list[Row]:
-        """Score every item.
+    def run(self, model: BaseModel, *, prefix: str, batch_size: int | None = None) -> list[Row]:
+        """Score every item, in one piece.
 
         Args:
             model: the model, intact or with lesions attached.
             prefix: what stands in front of each text: `auto`, `bos`, `eos`, `none`, or a token of
                 the vocabulary.
             batch_size: texts per forward pass; None: as many as fit a fixed number of tokens.
-            advance: told how much more of `size` is done.
-            parts: where what is computed is kept, for a run that goes on; None: nowhere.
 
         Returns:
             Rows with the columns of `cells.COLUMNS` that the benchmark has.
@@ -101,13 +91,16 @@ class Benchmark(ABC):
         Raises:
             LsnsError: an item that cannot be scored, with its name.
         """
+        tokens = self.tokens(model, prefix)
+        return self.named_rows(score_tokens(model, tokens, batch_size=batch_size))
+
+    def tokens(self, model: BaseModel, prefix: str) -> list[TextTokens]:
+        """The tokens of `texts`, or of their windows, each after what stands in front of it."""
         names, texts = [name for name, _ in self.texts], [text for _, text in self.texts]
-        tokens = encode_texts(model, texts, names=names, prefix=prefix, context=self.context)
-        share = self.size / len(tokens)
-        scores = score_tokens(
-            model, tokens, batch_size=batch_size, parts=parts,
-            advance=lambda count: advance(int(count * share)),
-        )  # fmt: skip
+        return encode_texts(model, texts, names=names, prefix=prefix, context=self.context)
+
+    def named_rows(self, scores: Sequence[TextScore]) -> list[Row]:
+        """`rows`, with the benchmark's name."""
         return [{"benchmark": self.name, **row} for row in self.rows(scores)]
 
     @property
@@ -123,6 +116,10 @@ class Benchmark(ABC):
         `lsns.plugins.permit` asks for permission to run it.
         """
         return []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sent to a worker, it reads its items there."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def digest(self) -> str:

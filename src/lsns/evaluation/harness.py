@@ -17,18 +17,17 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import yaml
 
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmark import Advance, Benchmark, Row
+from lsns.evaluation.benchmark import Benchmark, Row
 from lsns.evaluation.scoring import resolve_prefix
 from lsns.store import sha256_file
 
 if TYPE_CHECKING:
-    from lsns.evaluation.cells import PartStore
     from lsns.models.base import BaseModel
 
 # The first of these that a task has is its score; all are a share of correct items.
@@ -40,6 +39,8 @@ _DEPTH = 100
 @dataclass(frozen=True)
 class HarnessTask(Benchmark):
     """A task or group of lm-eval, or a task's YAML file."""
+
+    whole: ClassVar[bool] = True
 
     @property
     def paths(self) -> list[Path]:
@@ -133,15 +134,7 @@ class HarnessTask(Benchmark):
         members = sorted(fields.get("tags") or fields.get("task") or [])
         return [path for member in members for path in self._files(member)]
 
-    def run(
-        self,
-        model: BaseModel,
-        *,
-        prefix: str,
-        batch_size: int | None,
-        advance: Advance,
-        parts: PartStore | None = None,
-    ) -> list[Row]:
+    def run(self, model: BaseModel, *, prefix: str, batch_size: int | None = None) -> list[Row]:
         """Have lm-eval score every document: the one benchmark that runs itself.
 
         Args:
@@ -149,8 +142,6 @@ class HarnessTask(Benchmark):
             prefix: what stands in front of a text without context: `auto`, `bos`, `eos`, `none`
                 (lm-eval's own choice), or a token of the vocabulary.
             batch_size: requests per forward pass; None: 16.
-            advance: told once, at the end.
-            parts: not used: lm-eval gives results when all of them are there.
 
         Returns:
             A row for each document; `score` is what lm-eval says of it.
@@ -162,7 +153,6 @@ class HarnessTask(Benchmark):
         options = {} if front.token_id is None else {"prefix_token_id": front.token_id}
         with _undisturbed():
             samples = self._samples(model, {"batch_size": batch_size or 16, **options})
-        advance(self.size)
         rows = [_row(self.name, task, one) for task in sorted(samples) for one in samples[task]]
         if not rows:
             raise LsnsError(f"lm-eval task {self._task} has no items")

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from lsns.engines import Engine
 from lsns.errors import LsnsError
 from lsns.evaluation import flaws
-from lsns.evaluation.benchmark import Benchmark
+from lsns.evaluation.benchmark import Benchmark, Row
 from lsns.evaluation.benchmarks import check_items, parse_benchmarks
-from lsns.evaluation.cells import CellStore
+from lsns.evaluation.cells import parquet_module, read_cell, write_cell
 from lsns.evaluation.conditions import (
     Condition,
     Masks,
@@ -31,16 +34,16 @@ from lsns.evaluation.conditions import (
     make_conditions,
     make_targets,
 )
+from lsns.evaluation.scoring import as_scores, sequences_of
 from lsns.evaluation.statistics import RESAMPLES, check_resamples
 from lsns.evaluation.study import Study
 from lsns.evaluation.summary import dissociate, measure_outcome, summarize
 from lsns.localization import Localization, localize
-from lsns.models.factory import ModelRequest, SharedRequest, check_model
-from lsns.models.identity import fingerprint
+from lsns.models.factory import ModelRequest, check_model
+from lsns.models.subject import Subject
 from lsns.plugins import permit
-from lsns.store import digest_of, read_json, write_json
-from lsns.terminal import Progress
-from lsns.terminal import progress as show_progress
+from lsns.store import Store, digest_of, locked, prepare_folder, read_json, write_json
+from lsns.work import Chunk, run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,6 +52,9 @@ if TYPE_CHECKING:
     from lsns.models.base import BaseModel
 
 logger = logging.getLogger(__name__)
+Array = np.ndarray[Any, Any]
+# Raised when scoring changes what it computes.
+EVALUATION = 2
 PACKAGES = ("lsns", "numpy", "torch", "transformers", "tokenizers", "pyarrow")
 
 
@@ -68,6 +74,7 @@ def evaluate(
     batch_size: int | None = None,
     resamples: int = RESAMPLES,
     allow_code: bool = False,
+    workers: int = 1,
     progress: bool = False,
 ) -> Study:
     """Measure what lesions take away, against controls that are alike in all but selectivity.
@@ -100,6 +107,8 @@ def evaluate(
         resamples: of the bootstrap, at most 100,000.
         allow_code: run code that a task's file (`lm-eval:FILE`) or a mask given as text
             (`language@1:file.py:Class`) names.
+        workers: processes of this machine that run the model, each with a copy of it; several need
+            the model's name. Results are the same bytes.
         progress: show a bar.
 
     Raises:
@@ -113,30 +122,32 @@ def evaluate(
     controls = None if controls is None else list(_several(controls))
     # What can be known to be wrong is said before anything is localized: `masks` may be lazy.
     check_options(controls, seeds, modes)
-    store = CellStore(Path(output_dir))
+    parquet_module()
+    folder = _prepared(Path(output_dir) / "items")
     chosen = parse_benchmarks(benchmarks, limit=limit)
     permit([code for benchmark in chosen for code in benchmark.code], allowed=allow_code)
     # Of a study that was finished, the items need not be read.
     check_items([] if (Path(output_dir) / "study.json").exists() else chosen)
-    subject = _Subject(model)
+    subject = Subject(model)
+    engine = subject.engine(workers)
     targets = make_targets(
         masks,
-        lambda spec: _find(subject, spec, cache_dir, allow_code, progress),
+        lambda spec: _find(subject, spec, cache_dir, allow_code, workers, progress),
         split_outliers=split_outliers,
     )
     conditions = make_conditions(targets, controls=controls, seeds=seeds, modes=modes)
     transferred = _transferred(subject, targets)
     front = _front(subject, prefix, Path(output_dir))
-    run = _Run(subject, conditions, chosen, front, store, batch_size)
-    tables = run.complete(progress=progress)
-    flawed = {one.name: _flaws(tables[run.key(conditions[0], one)]) for one in chosen}
+    cells = _Run(subject, conditions, chosen, front, folder, engine, batch_size)
+    tables = cells.complete(progress=progress)
+    flawed = {one.name: _flaws(tables[cells.key(conditions[0], one)]) for one in chosen}
     for name, counts in flawed.items():
         if counts:
             logger.warning("%s: scored as they are: %s", name, flaws.described(counts))
     outcomes = [
         measure_outcome(
             benchmark,
-            [tables[run.key(condition, benchmark)] for condition in conditions],
+            [tables[cells.key(condition, benchmark)] for condition in conditions],
             resamples=resamples,
         )
         for benchmark in chosen
@@ -158,12 +169,19 @@ def evaluate(
         [row for rows, _ in found for row in rows],
         [row for _, rows in found for row in rows],
         *dissociate(outcomes, conditions),
-        _manifest(run, targets, options, flawed) | {"transferred": transferred},
-        lambda: [(c.columns, b.name, tables[run.key(c, b)]) for c in conditions for b in chosen],
+        _manifest(cells, targets, options, flawed) | {"transferred": transferred},
+        lambda: [(c.columns, b.name, tables[cells.key(c, b)]) for c in conditions for b in chosen],
     )
-    with store.alone("study", f"the summary in {output_dir}"):
+    with locked(folder / "study.lock", f"the summary in {output_dir}", once=True):
         study.save(output_dir)
     return study
+
+
+def _prepared(folder: Path) -> Path:
+    try:
+        return prepare_folder(folder)
+    except LsnsError as error:
+        raise LsnsError(f"output: {str(error).partition(';')[0]}; choose another") from None
 
 
 def _several(given: str | Sequence[str]) -> Sequence[str]:
@@ -171,151 +189,234 @@ def _several(given: str | Sequence[str]) -> Sequence[str]:
     return [given] if isinstance(given, str) else given
 
 
-class _Subject:
-    """The model that is evaluated, loaded when it is first needed."""
+def _words(subject: Subject) -> str:
+    """The model, for people."""
+    given, description = subject.given, subject.fingerprint
+    details = [description["dtype"]]
+    details += [f"{description['quantization']} weights"] * bool(given.quantization)
+    seed = description["init_seed"]
+    details += [] if seed is None else [f"random weights, seed {seed}"]
+    return f"{given.name} ({', '.join(details)})"
 
-    def __init__(self, model: BaseModel | ModelRequest | str) -> None:
-        request = ModelRequest(model) if isinstance(model, str) else model
-        if isinstance(request, ModelRequest):
-            request = SharedRequest.of(request)
-        self.given: BaseModel | ModelRequest = request
 
-    def load(self) -> BaseModel:
-        return self.given.load() if isinstance(self.given, ModelRequest) else self.given
+class _Work(NamedTuple):
+    """What a worker is given of a cell: the benchmark as a whole, or some sequences.
 
-    @cached_property
-    def description(self) -> dict[str, Any]:
-        """All of the model that determines results."""
-        return fingerprint(self.given) or fingerprint(self.load()) or {}
+    Attributes:
+        condition: the place of the condition.
+        words: names the cell in errors.
+        benchmark: scored in one piece; None: sequences are.
+        sequences: token ids.
+        names: what errors call each sequence.
+    """
 
-    @property
-    def words(self) -> str:
-        """For people."""
-        details = [self.description["dtype"]]
-        details += [f"{self.description['quantization']} weights"] * bool(self.given.quantization)
-        seed = self.description["init_seed"]
-        details += [] if seed is None else [f"random weights, seed {seed}"]
-        return f"{self.given.name} ({', '.join(details)})"
+    condition: int
+    words: str
+    benchmark: Benchmark | None = None
+    sequences: Sequence[tuple[int, ...]] = ()
+    names: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Scoring:
+    """Scores work of one condition: a function of `work.run`, here or in a worker."""
+
+    subject: Subject
+    conditions: Sequence[Condition]
+    prefix: str
+    batch_size: int | None
+
+    def __call__(self, works: Sequence[_Work]) -> list[Any]:
+        """The rows of a benchmark, or the log-probabilities of all tokens of sequences, joined."""
+        from lsns.models.forward import forward_pass
+
+        first, model = works[0], self.subject.load()
+        # Under a lesion it would be found out each time.
+        forward_pass(model)
+        try:
+            with self._state(model, self.conditions[first.condition]):
+                if first.benchmark is not None:
+                    size = self.batch_size
+                    return [first.benchmark.run(model, prefix=self.prefix, batch_size=size)]
+                return self._scored(model, works)
+        except LsnsError as error:
+            raise LsnsError(f"{first.words}: {error}") from error
+
+    def _state(self, model: BaseModel, condition: Condition) -> AbstractContextManager[Any]:
+        from lsns.lesions.ablation import lesion
+
+        if condition.mask is None:
+            return nullcontext()
+        mode: Any = condition.mode
+        return lesion(model, condition.mask, mode, means=condition.means)
+
+    def _scored(self, model: BaseModel, works: Sequence[_Work]) -> list[Any]:
+        from lsns.evaluation.logprobs import chunk_logprobs
+
+        names: dict[tuple[int, ...], str] = {}
+        for one in works:
+            names.update(zip(one.sequences, one.names, strict=True))
+        chunks = [one.sequences for one in works]
+        scored = chunk_logprobs(model, chunks, names=names, batch_size=self.batch_size)
+        return [np.concatenate(values) for values in scored]
+
+
+class _Cell:
+    """A condition on a benchmark, whose rows are written when all its chunks are there."""
+
+    def __init__(self, run: _Run, condition: Condition, benchmark: Benchmark) -> None:
+        self.condition, self.benchmark = condition, benchmark
+        self.description = run.description(condition, benchmark)
+        self.store = run.store(condition, benchmark)
+        self.words = f"{benchmark.name} under {condition.words}"
+
+    def chunks(self, place: int, plan: _Plan | None) -> list[Chunk]:
+        """What is to be computed; `place` is that of the condition."""
+        shown = f"{self.condition.words}, {self.benchmark.name}"
+        if plan is None:
+            whole = _Work(place, self.words, self.benchmark)
+            return [Chunk(whole, self.benchmark.size, self.store, words=shown)]
+        return [
+            Chunk(
+                _Work(place, self.words, None, chunk, [plan.names[one] for one in chunk]),
+                sum(plan.counts[one] for one in chunk),
+                self.store,
+                digest_of({"sequences": chunk}),
+                shown,
+            )
+            for chunk in plan.chunks
+        ]
+
+    def write(self, rows: Sequence[Row], note: Mapping[str, Any]) -> pa.Table:
+        """Write the rows; the parts are not needed any more."""
+        path = self.store.path("parquet")
+        table = write_cell(path, self.description, rows, self.condition.columns, note)
+        self.store.drop_parts()
+        return table
+
+
+class _Plan:
+    """What is scored of a benchmark, under every condition."""
+
+    def __init__(self, model: BaseModel, benchmark: Benchmark, prefix: str) -> None:
+        from lsns.evaluation.logprobs import plan_sequences
+
+        self._benchmark, self._tokens = benchmark, benchmark.tokens(model, prefix)
+        self._sequences = sequences_of(model, self._tokens)
+        self.chunks = plan_sequences(model, self._sequences)
+        self.counts = Counter(self._sequences)
+        names = [one.name for one in self._tokens]
+        self.names = dict(zip(self._sequences, names, strict=True))
+
+    def rows(self, found: Sequence[Array]) -> list[Row]:
+        """The rows from the log-probabilities of each chunk."""
+        values: dict[tuple[int, ...], Array] = {}
+        for chunk, joined in zip(self.chunks, found, strict=True):
+            ends = np.cumsum([len(sequence) - 1 for sequence in chunk])[:-1]
+            values.update(zip(chunk, np.split(joined, ends), strict=True))
+        logprobs = [values[sequence] for sequence in self._sequences]
+        return self._benchmark.named_rows(as_scores(self._tokens, logprobs))
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
     """What is to be computed."""
 
-    subject: _Subject
+    subject: Subject
     conditions: Sequence[Condition]
     benchmarks: Sequence[Benchmark]
     front: Front | _KnownFront
-    store: CellStore
+    folder: Path
+    engine: Engine
     batch_size: int | None
 
     def description(self, condition: Condition, benchmark: Benchmark) -> dict[str, Any]:
         return {
-            **self.subject.description,
+            **self.subject.fingerprint,
             **condition.content,
             "benchmark": benchmark.digest,
             "prefix": [self.front.token, self.front.token_id],
         }
 
+    def store(self, condition: Condition, benchmark: Benchmark) -> Store:
+        description = self.description(condition, benchmark)
+        return Store(self.folder, {"evaluation": EVALUATION, **description})
+
     def key(self, condition: Condition, benchmark: Benchmark) -> str:
-        return self.store.path(self.description(condition, benchmark)).stem
+        return self.store(condition, benchmark).folder.name
 
     def complete(self, *, progress: bool) -> dict[str, pa.Table]:
         """The rows of every cell, by key: those that are there, and the others computed."""
-        found: dict[str, pa.Table] = {}
-        missing: dict[str, tuple[Condition, Benchmark]] = {}
-        for condition in self.conditions:
-            for benchmark in self.benchmarks:
-                key = self.key(condition, benchmark)
-                if key in found or key in missing:
-                    continue
-                table = self.store.load(self.description(condition, benchmark))
-                if table is None:
-                    missing[key] = (condition, benchmark)
-                else:
-                    found[key] = table
-        if missing:
-            if found:
-                logger.info("%d of %d cells are there", len(found), len(found) + len(missing))
-            found |= self._compute(missing, len(found), progress=progress)
+        pairs = [(c, b) for c in self.conditions for b in self.benchmarks]
+        cells = {cell.store.folder.name: cell for cell in (_Cell(self, *pair) for pair in pairs)}
+        found = _finished(cells)
+        if len(found) < len(cells):
+            what = f"the study in {self.folder.parent}"
+            with locked(self.folder / "study.lock", what, once=True):
+                # Another run may have computed some since.
+                missing = {key: cell for key, cell in cells.items() if key not in found}
+                found |= _finished(missing)
+                found |= self._compute(cells, found, progress=progress)
         return found
 
     def _compute(
-        self, missing: Mapping[str, tuple[Condition, Benchmark]], ready: int, *, progress: bool
+        self, cells: Mapping[str, _Cell], found: Mapping[str, pa.Table], *, progress: bool
     ) -> dict[str, pa.Table]:
+        missing = {key: cell for key, cell in cells.items() if key not in found}
+        if not missing:
+            return {}
+        if found:
+            logger.info("%d of %d cells are there", len(found), len(cells))
         # All that can be wrong with the input is found before the long work.
-        total = sum(benchmark.size for _, benchmark in missing.values())
         model = self.subject.load()
-        _prepare(model, self.conditions)
-        found: dict[str, pa.Table] = {}
-        words = [
-            f"{condition.words}, {benchmark.name}" for condition, benchmark in missing.values()
-        ]
-        bars = show_progress(total, words=f"1/{len(missing)} {words[0]}", shown=progress)
-        with self._interruptible(missing.values(), ready), bars as bar:
-            for place, (key, (condition, benchmark)) in enumerate(missing.items(), start=1):
-                bar.describe(f"{place}/{len(missing)} {words[place - 1]}")
-                found[key] = self._complete_cell(model, condition, benchmark, bar)
-        return found
+        _check_shapes(model, self.conditions)
+        plans = {
+            one: None if one.whole else _Plan(model, one, self.front.asked)
+            for one in dict.fromkeys(cell.benchmark for cell in missing.values())
+        }
+        # Known by themselves: they have no equals.
+        conditions = list(dict.fromkeys(cell.condition for cell in missing.values()))
+        chunks: list[Chunk] = []
+        keys: list[str] = []
+        results: dict[str, dict[int, Any]] = {key: {} for key in missing}
+        for key, cell in missing.items():
+            cell.store.sweep()
+            new = cell.chunks(conditions.index(cell.condition), plans[cell.benchmark])
+            chunks += new
+            keys += [key] * len(new)
+        counts, tables = Counter(keys), dict[str, Any]()
+        note = {"device": str(model.device), "batch_size": self.batch_size, **_versions()}
 
-    def _complete_cell(
-        self, model: BaseModel, condition: Condition, benchmark: Benchmark, bar: Progress
-    ) -> pa.Table:
-        before = bar.n
-        what = f"{benchmark.name} under {condition.words} in {self.store.folder.parent}"
-        with self.store.alone(self.key(condition, benchmark), what):
-            # Another run may have computed it since.
-            table = self.store.load(self.description(condition, benchmark))
-            if table is None:
-                table = self._compute_cell(model, condition, benchmark, bar)
-        bar.update(benchmark.size - (bar.n - before))
-        return table
+        def take(place: int, result: Any) -> None:
+            key = keys[place]
+            results[key][place] = result
+            if len(results[key]) == counts[key]:
+                of_cell = results.pop(key)
+                values = [of_cell[one] for one in sorted(of_cell)]
+                plan = plans[missing[key].benchmark]
+                rows = values[0] if plan is None else plan.rows(values)
+                tables[key] = missing[key].write(rows, note)
 
-    def _compute_cell(
-        self, model: BaseModel, condition: Condition, benchmark: Benchmark, bar: Progress
-    ) -> pa.Table:
-        from lsns.lesions.ablation import lesion
-
-        description = self.description(condition, benchmark)
-        parts = self.store.parts(description)
-        if parts.count:
-            name = f"{benchmark.name} under {condition.words}"
-            logger.info("%s: %d parts are there from an earlier run", name, parts.count)
-        state: Any = nullcontext()
-        if condition.mask is not None:
-            mode: Any = condition.mode
-            state = lesion(model, condition.mask, mode, means=condition.means)
-        try:
-            with state:
-                rows = benchmark.run(
-                    model, prefix=self.front.asked, batch_size=self.batch_size,
-                    advance=bar.update, parts=parts,
-                )  # fmt: skip
-        except LsnsError as error:
-            raise LsnsError(f"{benchmark.name} under {condition.words}: {error}") from error
-        return self.store.save(
-            description,
-            rows,
-            condition.columns,
-            {"device": str(model.device), "batch_size": self.batch_size, **_versions()},
+        run(
+            self.engine,
+            _Scoring(self.subject, conditions, self.front.asked, self.batch_size),
+            chunks,
+            take,
+            folder=self.folder,
+            at_once=self.batch_size or 0,
+            shown=progress,
         )
+        return tables
 
-    @contextmanager
-    def _interruptible(
-        self, missing: Collection[tuple[Condition, Benchmark]], ready: int
-    ) -> Iterator[None]:
-        try:
-            yield
-        except KeyboardInterrupt:
-            cells = [self.description(*cell) for cell in missing]
-            unfinished = [cell for cell in cells if not self.store.path(cell).exists()]
-            parts = self.store.parts(unfinished[0]).count if unfinished else 0
-            total = ready + len(cells)
-            raise KeyboardInterrupt(
-                f"interrupted: {total - len(unfinished)} of {total} cells"
-                f"{f' and {parts} parts of the next' if parts else ''} are kept in "
-                f"{self.store.folder}; the same command goes on from there"
-            ) from None
+
+def _finished(cells: Mapping[str, _Cell]) -> dict[str, pa.Table]:
+    """The tables of those cells that are there."""
+    found = {key: read_cell(cell.store.path("parquet")) for key, cell in cells.items()}
+    for key, cell in cells.items():
+        if found[key] is not None:
+            # A run that was killed right after writing the cell left them.
+            cell.store.drop_parts()
+    return {key: table for key, table in found.items() if table is not None}
 
 
 @dataclass(frozen=True)
@@ -327,10 +428,10 @@ class _KnownFront:
     token_id: int | None
 
 
-def _front(subject: _Subject, prefix: str, folder: Path) -> Front | _KnownFront:
+def _front(subject: Subject, prefix: str, folder: Path) -> Front | _KnownFront:
     """What the prefix means for the model's tokenizer, remembered beside the results."""
     memo = folder / "prefixes.json"
-    model = digest_of(subject.description)
+    model = digest_of(subject.fingerprint)
     if isinstance(subject.given, ModelRequest):
         match _remembered(memo, model).get(prefix):
             case [str() | None as token, int() | None as token_id]:
@@ -350,14 +451,14 @@ def _remembered(memo: Path, model: str) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _transferred(subject: _Subject, targets: Sequence[Target]) -> list[str]:
+def _transferred(subject: Subject, targets: Sequence[Target]) -> list[str]:
     """The labels of masks that come from another model than is evaluated, which is said.
 
     To use a base model's mask in the model that was tuned from it makes sense; a mix-up does not.
     Models are told apart by their identities: the same files in a folder and from the hub have
     one.
     """
-    described = subject.description
+    described = subject.fingerprint
     here = {
         "identity": described["model"],
         "pretrained": described["pretrained"],
@@ -387,10 +488,11 @@ def _origin(target: Target) -> Mapping[str, Any]:
 
 
 def _find(
-    subject: _Subject,
+    subject: Subject,
     spec: MaskSpec,
     cache_dir: str | Path | None,
     allow_code: bool,
+    workers: int,
     progress: bool,
 ) -> Localization:
     permit(spec.code, allowed=allow_code)
@@ -400,13 +502,13 @@ def _find(
         percentage=spec.percentage,
         method=spec.method or "ttest",
         cache_dir=cache_dir,
+        workers=workers,
         progress=progress,
     )
 
 
-def _prepare(model: BaseModel, conditions: Sequence[Condition]) -> None:
+def _check_shapes(model: BaseModel, conditions: Sequence[Condition]) -> None:
     from lsns.lesions.ablation import check_shape
-    from lsns.models.forward import forward_pass
 
     for condition in conditions:
         if condition.mask is not None:
@@ -414,8 +516,6 @@ def _prepare(model: BaseModel, conditions: Sequence[Condition]) -> None:
                 check_shape(model, condition.mask)
             except LsnsError as error:
                 raise LsnsError(f"{condition.label}: {error}") from None
-    # Under a lesion it would be found out each time.
-    forward_pass(model)
 
 
 def _versions() -> dict[str, str]:
@@ -431,19 +531,19 @@ def _flaws(intact: pa.Table) -> dict[str, int]:
 
 
 def _manifest(
-    run: _Run,
+    cells: _Run,
     targets: Sequence[Target],
     options: Mapping[str, Any],
     flawed: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
-    front = run.front
+    front = cells.front
     shown = "nothing" if front.token is None else front.token
     return {
-        "about": f"{run.subject.words}; {shown} in front of each text (--prefix {front.asked})",
+        "about": f"{_words(cells.subject)}; {shown} in front of each text (--prefix {front.asked})",
         "model": {
-            "name": run.subject.given.name,
-            "revision": run.subject.given.revision,
-            **run.subject.description,
+            "name": cells.subject.given.name,
+            "revision": cells.subject.given.revision,
+            **cells.subject.fingerprint,
         },
         "prefix": {"asked": front.asked, "token": front.token or "", "token_id": front.token_id},
         "options": dict(options),
@@ -460,11 +560,11 @@ def _manifest(
                 "flaws": flawed[b.name],
                 **b.description,
             }
-            for b in run.benchmarks
+            for b in cells.benchmarks
         ],
         "cells": [
-            {**c.columns, "benchmark": b.name, "file": f"items/{run.key(c, b)}.parquet"}
-            for c in run.conditions
-            for b in run.benchmarks
+            {**c.columns, "benchmark": b.name, "file": f"items/{cells.key(c, b)}.parquet"}
+            for c in cells.conditions
+            for b in cells.benchmarks
         ],
     }

@@ -9,10 +9,10 @@ where they would change the result.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,6 @@ from lsns.errors import LsnsError
 from lsns.evaluation.packing import ROW_NODES, Rows, lay_out, split_rows
 from lsns.models.base import BaseModel
 from lsns.models.forward import MOST_SHARED, ForwardPass, forward_pass
-
-if TYPE_CHECKING:
-    from lsns.evaluation.cells import PartStore
 
 Array = np.ndarray[Any, Any]
 Tokens = tuple[int, ...]
@@ -43,19 +40,14 @@ def sequence_logprobs(
     *,
     names: Sequence[str] | None = None,
     batch_size: int | None = None,
-    advance: Callable[[int], None] = lambda _: None,
-    parts: PartStore | None = None,
 ) -> list[Float[Array, " n_predictions"]]:
     """Log-probability of every token of each sequence but its first, after those before it.
 
     Args:
-        model: see `scoring.score_texts`.
+        model: from `lsns.load_model`.
         sequences: token ids, at least two each.
-        names: what each is called in an error.
-        batch_size: see `scoring.score_texts`.
-        advance: see `scoring.score_texts`.
-        parts: where what is computed is kept, chunk by chunk, for a run that goes on. Chunks are
-            made of the sequences alone: a run may go on with another batch size.
+        names: what errors call each sequence.
+        batch_size: sequences per forward pass; None: as many as fit a fixed number of tokens.
 
     Returns:
         Per sequence float64 (n_tokens - 1,), nats. Computed from float32 logits, whatever the
@@ -65,41 +57,56 @@ def sequence_logprobs(
         LsnsError: a value that is not finite, a token that the model has no embedding for, or an
             impossible `batch_size`.
     """
-    if batch_size is not None and batch_size < 1:
-        raise LsnsError(f"batch-size must be at least 1; got {batch_size}")
     model.check_ids(sequences, names)
     keys = [tuple(sequence) for sequence in sequences]
-    unique, counts = sorted(set(keys)), Counter(keys)
     called = dict(zip(keys, names or [], strict=names is not None))
-    found: dict[Tokens, Array] = {}
+    chunks = plan_sequences(model, keys)
+    scored = chunk_logprobs(model, chunks, names=called, batch_size=batch_size)
+    found = {
+        sequence: values
+        for chunk, scores in zip(chunks, scored, strict=True)
+        for sequence, values in zip(chunk, scores, strict=True)
+    }
+    return [found[key] for key in keys]
 
-    def take(chunk: Chunk, values: Sequence[Array]) -> None:
-        found.update(zip((unique[i] for i in chunk), values, strict=True))
-        advance(sum(counts[unique[i]] for i in chunk))
 
+def plan_sequences(model: BaseModel, sequences: Sequence[Tokens]) -> list[list[Tokens]]:
+    """Chunks of the different ones among sequences; they depend on the sequences alone."""
+    unique = sorted(set(sequences))
+    return [[unique[i] for i in chunk] for chunk in _plan(forward_pass(model), unique)]
+
+
+def chunk_logprobs(
+    model: BaseModel,
+    chunks: Sequence[Sequence[Tokens]],
+    *,
+    names: Mapping[Tokens, str],
+    batch_size: int | None = None,
+) -> list[list[Float[Array, " n_predictions"]]]:
+    """What `sequence_logprobs` gives, for the sequences of each of some chunks.
+
+    Args:
+        model: from `lsns.load_model`.
+        chunks: from `plan_sequences`.
+        names: what errors call sequences.
+        batch_size: sequences per forward pass, which several chunks may share; None: as many as
+            fit a fixed number of tokens.
+
+    Raises:
+        LsnsError: a value that is not finite, or an impossible `batch_size`.
+    """
+    sequences = [sequence for chunk in chunks for sequence in chunk]
+    ends = [0, *accumulate(map(len, chunks))]
+    places = [tuple(range(start, end)) for start, end in pairwise(ends)]
     with model.evaluating(), explained_memory():
         way = forward_pass(model)
-        chunks = _plan(way, unique)
-        # The last is not kept, so that a run that goes on computes one at least: a lesion that
-        # never acts is an error.
-        kept = {chunk: [unique[i] for i in chunk] for chunk in chunks[:-1]}
-        missing = []
-        for chunk in chunks:
-            values = parts.load(kept[chunk]) if parts and chunk in kept else None
-            if values is None:
-                missing.append(chunk)
-            else:
-                take(chunk, values)
 
         def compute(batch: Chunk) -> list[Array]:
-            return _run_batch(way, [unique[i] for i in batch], called)
+            return _run_batch(way, [sequences[i] for i in batch], names)
 
-        usual = partial(_usual_size, way, unique)
-        for chunk, values in map_chunks(compute, missing, batch_size=batch_size, usual=usual):
-            if parts and chunk in kept:
-                parts.keep(kept[chunk], values)
-            take(chunk, values)
-    return [found[key] for key in keys]
+        usual = partial(_usual_size, way, sequences)
+        found = map_chunks(compute, places, batch_size=batch_size, usual=usual)
+        return [values for _, values in found]
 
 
 def _plan(way: ForwardPass, sequences: Sequence[Tokens]) -> list[Chunk]:

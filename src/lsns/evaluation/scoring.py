@@ -7,7 +7,7 @@ sums over spans. How a model is run is in `logprobs`, which is imported when it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,6 @@ from jaxtyping import Float, Int
 from lsns.errors import LsnsError
 
 if TYPE_CHECKING:
-    from lsns.evaluation.cells import PartStore
     from lsns.models.base import BaseModel
 
 Array = np.ndarray[Any, Any]
@@ -159,12 +158,7 @@ def encode_texts(
 
 
 def score_tokens(
-    model: BaseModel,
-    tokens: Sequence[TextTokens],
-    *,
-    batch_size: int | None = None,
-    advance: Callable[[int], None] = lambda _: None,
-    parts: PartStore | None = None,
+    model: BaseModel, tokens: Sequence[TextTokens], *, batch_size: int | None = None
 ) -> list[TextScore]:
     """Score every text, intact or under the lesions that are attached.
 
@@ -177,8 +171,6 @@ def score_tokens(
         tokens: from `encode_texts`.
         batch_size: texts per forward pass; by default as many as fit a fixed number of tokens. A
             model that gives logits for every token of a pass reads fewer at a time, whatever it is.
-        advance: told the number of texts that are done, as they are.
-        parts: where what is computed is kept, for a run that goes on; None: nowhere.
 
     Returns:
         In the order of `tokens`.
@@ -189,16 +181,32 @@ def score_tokens(
     """
     from lsns.evaluation.logprobs import sequence_logprobs
 
-    sequences = [[*one.context, *one.ids] for one in tokens]
+    sequences, names = sequences_of(model, tokens), [one.name for one in tokens]
+    values = sequence_logprobs(model, sequences, names=names, batch_size=batch_size)
+    return as_scores(tokens, values)
+
+
+def sequences_of(model: BaseModel, tokens: Sequence[TextTokens]) -> list[tuple[int, ...]]:
+    """The token ids that the model reads for each text.
+
+    Raises:
+        LsnsError: a text with nothing to score, too long for the model, or with a token that it has
+            no embedding for.
+    """
+    sequences = [(*one.context, *one.ids) for one in tokens]
     for one, sequence in zip(tokens, sequences, strict=True):
         _check_length(model, len(sequence), f"{one.name} ({one.text[:40]!r})")
-    names = [one.name for one in tokens]
-    scored = sequence_logprobs(
-        model, sequences, names=names, batch_size=batch_size, advance=advance, parts=parts
-    )
+    model.check_ids(sequences, [one.name for one in tokens])
+    return sequences
+
+
+def as_scores(
+    tokens: Sequence[TextTokens], logprobs: Sequence[Float[Array, " n_predictions"]]
+) -> list[TextScore]:
+    """Texts with the log-probabilities of their sequences."""
     return [
         TextScore(**vars(one), logprobs=_aligned(values, len(one.ids)))
-        for one, values in zip(tokens, scored, strict=True)
+        for one, values in zip(tokens, logprobs, strict=True)
     ]
 
 
