@@ -23,11 +23,11 @@ from lsns.specs import AnalysisConfig, ModelConfig, ModelSpec, RunSpec, SpecErro
 from lsns.stimuli.contrast import Pooling
 from lsns.stimuli.networks import NETWORKS
 
-# What a function takes beside options: what it works on, where, with what, and who is told.
+# What a function takes beside options: what it works on, where, and how it tells of it.
 SUBJECTS = {
     lsns.load_model: set(),
-    lsns.localize: {"model", "contrast", "cache_dir", "progress", "workers"},
-    evaluate: {"model", "masks", "output_dir", "cache_dir", "allow_code", "progress", "workers"},
+    lsns.localize: {"model", "contrast", "cache_dir", "progress"},
+    evaluate: {"model", "masks", "output_dir", "cache_dir", "allow_code", "progress"},
     lsns.audit: {"found", "model", "study", "options", "batch_size", "progress"},
 }
 # What is an option of a run alone.

@@ -312,8 +312,9 @@ def _evaluate(
         result = evaluate(
             request,
             _lesioned(request, options, network, _named(mask, allow_code)),
-            **study.but("doses", "part_controls", "batch_size"),
+            **study.but("doses", "part_controls", "batch_size", "workers"),
             batch_size=options.batch_size,
+            workers=options.workers,
             cache_dir=options.cache_dir,
             output_dir=output,
             allow_code=allow_code,

@@ -193,7 +193,7 @@ def test_ctrl_c_says_what_is_kept(inputs, tmp_path):
     _, errors = process.communicate()
     assert process.returncode == 130
     assert re.fullmatch(
-        rf"lsns: interrupted: \d+ of 800 texts are kept in {output / 'items'}; "
+        rf"lsns: interrupted: \d+ of 1600 texts are kept in {output / 'items'}; "
         "the same command goes on from there",
         errors.splitlines()[-1],
     )
