@@ -41,7 +41,7 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 # What is documented elsewhere; every name of lsns must be found here.
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections|pathlib|typing|torch|numpy|jaxtyping|matplotlib|pyarrow)\..+"),
+    ("py:.*", r"(collections|pathlib|typing|torch|numpy|jaxtyping|altair|alt|pyarrow)\..+"),
     ("py:.*", r"ndarray|Path|Any|'.*'"),
 ]
 # Of no use to one who does not work on the package itself.

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "scipy.stats", "pandas", "matplotlib", "lm_eval")
+HEAVY = ("torch", "transformers", "scipy.stats", "pandas", "altair", "vl_convert", "lm_eval")
 
 
 def imported_by(code: str) -> set[str]:

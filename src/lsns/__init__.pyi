@@ -18,6 +18,7 @@ from .models.factory import ModelFactory as ModelFactory
 from .models.factory import load_model as load_model
 from .models.huggingface import HuggingFaceModel as HuggingFaceModel
 from .moments import Moments as Moments
+from .report.figures import plot as plot
 from .stimuli.contrast import Contrast as Contrast
 from .stimuli.networks import load_contrast as load_contrast
 

@@ -461,7 +461,7 @@ def _fetch(
 def _plot(
     kind: FigureKind, /, *results: Path, output: Annotated[Path | None, OUTPUT] = None
 ) -> None:
-    """Draw a figure of a finished run, fit for a paper: PNG, SVG or PDF.
+    """Draw a figure of a finished run: PDF, SVG or PNG for a paper, HTML, or JSON to go on from.
 
     Parameters
     ----------
@@ -472,7 +472,8 @@ def _plot(
     results
         A results folder, as lsns run writes it; several for heatmap and overlap.
     output
-        The file; its ending says the format. Default: KIND.pdf.
+        The file; its ending says the format: pdf, svg, png, html, or json (the chart as Vega-Lite).
+        Default: KIND.pdf.
     """
     from lsns.report.figures import write_figure
 

@@ -46,7 +46,7 @@ OF_A_RUN = (
 )
 # Of a dose beside the mask: the published control, and the one that is alike in all but score.
 DOSE_CONTROLS = ("uniform", "magnitude")
-PAGE_PACKAGES = ("jinja2", "plotly")
+PAGE_PACKAGES = ("altair", "jinja2", "vl_convert")
 
 
 @dataclass(frozen=True, eq=False)

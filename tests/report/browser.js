@@ -1,89 +1,90 @@
 // Questions to a page that is drawn, each answered with plain values. Loaded by browser.py.
 (() => {
   const plot = (kind) => document.getElementById(`plot-${kind}`);
-  const layoutOf = (kind) => plot(kind)._fullLayout;
+  const view = (kind) => plot(kind).view;
 
-  // The axes of the panel that an element is drawn on.
-  const axesOf = (kind, element) => {
-    const name = [...element.closest(".subplot").classList].find((one) => /^x\d*y\d*$/.test(one));
-    const [, x, y] = /^x(\d*)y(\d*)$/.exec(name);
-    return [name, layoutOf(kind)[`xaxis${x}`], layoutOf(kind)[`yaxis${y}`]];
+  // The panels of a plot: each group of Vega that has axes, and the names of its scales.
+  const panels = (kind) => {
+    const root = view(kind).scenegraph().root.items[0];
+    const groups = root.items.filter((mark) => mark.marktype === "group" && /^concat_/.test(mark.name));
+    if (!groups.length) return [{ group: root, scale: (name) => view(kind).scale(name) }];
+    return groups.map((mark) => ({
+      group: mark.items[0],
+      scale: (name) => view(kind).scale(mark.name.replace("_group", `_${name}`)),
+    }));
   };
 
-  // Markers as drawn: their panel, their trace within it, and their place in units of the data.
+  // Layers nest; marks are clipped or not.
+  const marks = (group, type) =>
+    group.items.flatMap((mark) => {
+      if (mark.marktype === "group" && !/axis|legend|title/.test(mark.role)) {
+        return mark.items.flatMap((item) => marks(item, type));
+      }
+      return mark.marktype === type && mark.role === "mark" ? [mark] : [];
+    });
+
+  const drawnItems = (kind, type) =>
+    panels(kind).flatMap(({ group, scale }, panel) =>
+      marks(group, type).flatMap((mark, layer) => mark.items.map((item) => ({ item, panel, layer, scale }))));
+
+  const inverted = (scale, place) => (scale.invert ? scale.invert(place) : scale.domain()[Math.round((place - scale(scale.domain()[0])) / scale.step())]);
+
+  // Markers as drawn: what they are of, and their place in units of the data.
   const points = (kind) =>
-    [...plot(kind).querySelectorAll(".scatterlayer .trace")].flatMap((trace) => {
-      const [panel, x, y] = axesOf(kind, trace);
-      const place = [...trace.parentElement.children].indexOf(trace);
-      return [...trace.querySelectorAll(".points path.point")].map((path) => {
-        const [, left, top] = /translate\(([^,]+),([^)]+)\)/.exec(path.getAttribute("transform"));
-        const box = path.getBoundingClientRect();
-        const seen = Math.max(box.width, box.height) >= 2;
-        const style = getComputedStyle(path);
-        return {
-          panel, trace: place, x: x.p2d(Number(left)), y: y.p2d(Number(top)),
-          shown: style.display !== "none" && seen,
-          fill: style.fill, stroke: style.stroke,
-        };
-      });
+    drawnItems(kind, "symbol").map(({ item, panel, layer, scale }) => {
+      const box = item._svg.getBoundingClientRect(), style = getComputedStyle(item._svg);
+      const { kind: a, series, group, what, state } = item.datum;
+      return {
+        panel, layer, of: a ?? series ?? group ?? what ?? state ?? "",
+        x: inverted(scale("x"), item.x), y: inverted(scale("y"), item.y),
+        shown: style.display !== "none" && Math.max(box.width, box.height) >= 2,
+        fill: style.fill, stroke: style.stroke,
+      };
     });
 
-  // Bars as drawn: the middle and the height, in units of the data.
+  // Bars as drawn: what they are of and the height, in units of the data.
   const bars = (kind) =>
-    [...plot(kind).querySelectorAll(".barlayer .trace")].flatMap((trace) => {
-      const [, x, y] = axesOf(kind, trace);
-      const place = [...trace.parentElement.children].indexOf(trace);
-      return [...trace.querySelectorAll(".point path")].map((path) => {
-        const box = path.getBBox();
-        return {
-          trace: place, x: x.p2d(box.x + box.width / 2),
-          height: y.p2d(box.y) - y.p2d(box.y + box.height),
-        };
-      });
-    });
+    drawnItems(kind, "rect").map(({ item, scale }) => ({
+      x: item.datum.layer, of: item.datum.method ?? "",
+      height: scale("y").invert(item.y) - scale("y").invert(item.y + item.height),
+      seen: item._svg.getBoundingClientRect().height,
+    }));
 
-  // The colours of a heat map's picture at places given in units of the data.
-  const cells = async (kind, places) => {
-    const element = plot(kind).querySelector(".heatmaplayer image");
-    const [, x, y] = axesOf(kind, element);
-    const picture = new Image();
-    picture.src = element.getAttribute("href") || element.getAttribute("xlink:href");
-    await picture.decode();
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(picture, 0, 0);
-    const [left, top, width, height] =
-      ["x", "y", "width", "height"].map((name) => Number(element.getAttribute(name)));
-    return places.map(([column, row]) => {
-      const across = (x.d2p(column) - left) / width, down = (y.d2p(row) - top) / height;
-      const pixel = [Math.floor(across * canvas.width), Math.floor(down * canvas.height)];
-      return [...context.getImageData(...pixel, 1, 1).data];
-    });
-  };
+  // The cells of a map: the ends of each in units of the data, and its colour.
+  const cells = (kind) =>
+    drawnItems(kind, "rect").map(({ item, scale }) => ({
+      left: scale("x").invert(item.x), right: scale("x").invert(item.x + item.width),
+      ends: [item.y, item.y + item.height].map((place) => scale("y").invert(place)),
+      colour: getComputedStyle(item._svg).fill.match(/[\d.]+/g).map(Number),
+    }));
+
+  // Labels of an axis.
+  const labels = (kind, orient, panel = 0) =>
+    panels(kind)[panel].group.items
+      .filter((mark) => mark.role === "axis" && mark.items[0].orient === orient)
+      .flatMap((mark) => mark.items[0].items)
+      .filter((mark) => mark.role === "axis-label")
+      .flatMap((mark) => mark.items.map((item) => [item.text].flat().join("\n")));
 
   // Where on the screen a place in a plot is; scrolled to first.
-  const at = (kind, column, row, panel = "") => {
+  const at = (kind, column, row, panel = 0) => {
     plot(kind).scrollIntoView({ block: "center", behavior: "instant" });
-    const x = layoutOf(kind)[`xaxis${panel}`], y = layoutOf(kind)[`yaxis${panel}`];
-    const box = plot(kind).querySelector(".main-svg").getBoundingClientRect();
-    const place = [box.left + x._offset + x.d2p(column), box.top + y._offset + y.d2p(row)];
+    const { group, scale } = panels(kind)[panel];
+    const middle = (name, value) => scale(name)(value) + (scale(name).bandwidth?.() ?? 0) / 2;
+    const box = group._svg.querySelector("path.background").getBoundingClientRect();
+    const place = [box.left + middle("x", column), box.top + middle("y", row)];
     // The plot may be higher than the window.
     const down = Math.max(0, place[1] - innerHeight + 60) + Math.min(0, place[1] - 120);
     scrollBy({ top: down, behavior: "instant" });
     return [place[0], place[1] - down];
   };
 
-  const hover = () =>
-    [...document.querySelectorAll(".hoverlayer .hovertext")].map((one) => ({
-      // A line is a tspan.
-      text: [...one.querySelectorAll("text")]
-        .flatMap((text) => [...(text.querySelectorAll("tspan.line").length
-          ? text.querySelectorAll("tspan.line") : [text])])
-        .map((line) => line.textContent).join("\n").trim(),
-      ink: getComputedStyle(one.querySelector("text")).fill,
-      ground: getComputedStyle(one.querySelector("path")).fill,
-    }));
+  const tip = () => document.getElementById("tip");
+  const hover = () => ({
+    text: [...tip().children].map((line) => line.textContent).join("\n"),
+    ink: getComputedStyle(tip()).color,
+    ground: getComputedStyle(tip()).backgroundColor,
+  });
 
   const name = (element) => {
     const part = element.id ? `#${element.id}` : `.${[...element.classList].join(".")}`;
@@ -105,7 +106,7 @@
       return false;
     };
     const all = [...document.body.querySelectorAll("*")].filter(
-      (one) => !one.matches(".skip, .hidden, #js-plotly-tester") && !one.ownerSVGElement && reaches(one) && !scrolls(one)
+      (one) => !one.matches(".skip, .hidden") && !one.ownerSVGElement && reaches(one) && !scrolls(one)
     );
     const { scrollWidth, clientWidth } = document.scrollingElement;
     return all.map(name).concat(scrollWidth > clientWidth ? [`${scrollWidth} px wide`] : []);
@@ -122,7 +123,7 @@
       const edge = one.getBoundingClientRect();
       return [...one.querySelectorAll("svg text")]
         .filter((text) => {
-          if (unseen(text) || text.closest(".hoverlayer")) return false;
+          if (unseen(text)) return false;
           const box = text.getBoundingClientRect();
           return box.left < edge.left - 1 || box.right > edge.right + 1
             || box.top < edge.top - 1 || box.bottom > edge.bottom + 1;
@@ -134,7 +135,7 @@
   const colliding = () =>
     [...document.querySelectorAll(".plot")].flatMap((one) => {
       const texts = [...one.querySelectorAll("svg text")]
-        .filter((text) => !unseen(text) && !text.closest(".hoverlayer"))
+        .filter((text) => !unseen(text))
         .map((text) => [text, text.getBoundingClientRect()]);
       return texts.flatMap(([first, a], place) =>
         texts.slice(place + 1)
@@ -143,10 +144,10 @@
           .map(([second]) => `${one.id}: ${first.textContent} | ${second.textContent}`));
     });
 
-  // Whether every plot has the width that it is to have: plotly takes its time.
+  // Whether every plot has the width that it is to have.
   const fitted = () =>
     [...document.querySelectorAll(".plot")].every((one) =>
-      Math.abs(one.clientWidth - one.querySelector(".main-svg").clientWidth) <= 1);
+      Math.abs(one.clientWidth - one.querySelector("svg").clientWidth) <= 1);
 
   // Not playwright's waiting: it evaluates text, which the page's policy forbids.
   const until = async (holds) => {
@@ -161,7 +162,7 @@
     until(() => document.documentElement.dataset.drawn === "true" && fitted());
 
   const labelled = (yes) =>
-    until(() => (document.querySelector(".hoverlayer .hovertext") !== null) === yes);
+    until(() => tip().hidden !== yes);
 
   // The colours of the page, and of each text on the ground of a plot.
   const colours = () => ({
@@ -169,9 +170,10 @@
     ink: getComputedStyle(document.body).color,
     plots: [...document.querySelectorAll(".plot")].map((one) => ({
       plot: one.id,
-      ground: getComputedStyle(one.querySelector(".main-svg")).backgroundColor,
+      ground: getComputedStyle(one.querySelector("svg")).backgroundColor,
       texts: [...one.querySelectorAll("svg text")]
-        .filter((text) => !(one.querySelector(".heatmaplayer") && text.closest(".annotation")))
+        // On cells, which have colours of their own.
+        .filter((text) => !text.closest(".mark-text.role-mark"))
         .map((text) => getComputedStyle(text).fill),
     })),
   });
@@ -237,9 +239,7 @@
     const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
       const { data, parentElement: within } = walker.currentNode;
-      // Plotly breaks lines with a zero-width space of its own.
-      const seen = within.closest("svg") ? data.replaceAll("\u200b", "") : data;
-      if (!within.closest("script, style") && control.test(seen)) found.push(name(within));
+      if (!within.closest("script, style") && control.test(data)) found.push(name(within));
     }
     return found;
   };
@@ -265,7 +265,7 @@
   };
 
   window.ask = {
-    points, bars, cells, at, hover, labelled, settled, overflowing, cut, colliding, colours, table, sorted, open, elements,
+    points, bars, cells, labels, at, hover, labelled, settled, overflowing, cut, colliding, colours, table, sorted, open, elements,
     texts, turned, hidden, focusable, focus,
   };
 })();

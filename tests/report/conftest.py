@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from lsns.evaluation.conditions import Condition
 from lsns.evaluation.study import ControlRow, DissociationRow, Study, SummaryRow
 from lsns.evaluation.summary import Outcome, dissociate, summarize
 from lsns.lesions.controls import control_mask
-from lsns.report.results import Results, read_results
+from lsns.report.results import Results, ScoredUnits, read_results
 from lsns.store import write_json
 
 Array = np.ndarray[Any, Any]
@@ -327,6 +327,25 @@ def make_continuations() -> dict[str, Any]:
             for prompt in ("The quick brown fox", "Once upon a time")
         ]
     }
+
+
+def large(
+    results: Results, n_layers: int = 80, hidden_size: int = 8192, percentage: float = 1.0
+) -> Results:
+    """Results as they are, of a model of that size."""
+    rng = np.random.RandomState(0)
+    t_values = 5 * rng.standard_normal((n_layers, hidden_size))
+    magnitudes = np.exp(rng.standard_normal(t_values.shape))
+    outliers = magnitudes > 10 * np.median(magnitudes, axis=1, keepdims=True)
+    p_values = np.exp(-(t_values**2))
+
+    def units_of(scores: Array) -> ScoredUnits:
+        units = np.zeros(scores.size, dtype=bool)
+        units[np.argsort(-scores.ravel())[: int(percentage / 100 * scores.size)]] = True
+        mask = UnitMask(units.reshape(scores.shape), results.manifest)
+        return ScoredUnits(mask, scores, t_values, p_values, magnitudes, outliers)
+
+    return replace(results, localization=units_of(t_values), nmd=units_of(np.abs(t_values)))
 
 
 def write_localization(

@@ -19,7 +19,7 @@ from .conftest import (
 )
 
 LENGTH = 10_000
-# What breaks out of HTML, attributes, scripts, JSON, templates, plotly's own markup, or its line.
+# What breaks out of HTML, attributes, scripts, JSON, templates, expressions of Vega, or its line.
 NASTY = (
     "<b>שלום</b>\u202e{{7*7}}<br>"
     "<script>window.hacked=1;alert(1)</script></script><script>window.hacked=1</script>"

@@ -11,38 +11,21 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
-from plotly.offline import get_plotlyjs
 
 from lsns import LsnsError, UnitMask
 from lsns.cli import run
-from lsns.report.figures import KINDS
-from lsns.report.figures_study import effect_rows, lesions_of
-from lsns.report.figures_units import layer_shares, over_median, recurring
-from lsns.report.page import json_for_people, json_in_html, make_page, write_page
-from lsns.report.page_figures import FIGURES, figures_of
-from lsns.report.page_figures_units import (
-    MOST_CELLS,
-    MOST_MARKED,
-    MOST_OTHERS,
-    cell_size,
-    scores_spec,
-    thinned,
-)
-from lsns.report.page_spec import (
-    DARK,
-    Absent,
-    PageFigure,
-    hover_text,
-    shorten,
-    shorten_middle,
-    visible_text,
-)
-from lsns.report.page_tables import count, interval, number, p_text, probability
-from lsns.report.results import Continued, Prompt, ScoredUnits, read_results
-from tests.report.conftest import study_of
+from lsns.report.figures import KINDS, drawing
+from lsns.report.figures_study import lesions_of
+from lsns.report.figures_units import FINE, _thinned, cell_size
+from lsns.report.html import _library, json_for_people, json_in_html, page_spec
+from lsns.report.page import SECTIONS, _show, make_page, write_page
+from lsns.report.results import Continued, Prompt, read_results
+from lsns.report.style import DARK, lines_of, p_text, table
+from lsns.report.visible import shorten, shorten_middle, visible_text
+from tests.report.conftest import large, study_of
 
+FIGURES = [kind for _, _, kinds in SECTIONS for kind in kinds]
 TAG = "<script>alert(1)</script>"
 HOSTILE = (
     f"{TAG}\"'`&amp;<img src=x onerror=alert(2)></title></style>--><!--"
@@ -94,44 +77,19 @@ def read(page):
     return found
 
 
-def specs_of(results):
-    return {k: f.spec for k, f in figures_of(results).items() if isinstance(f, PageFigure)}
+def shown_of(results):
+    return {kind: _show(kind, results) for kind in FIGURES}
 
 
-def array(value):
-    """A plotly array, in either form."""
-    if not isinstance(value, dict):
-        return np.array(value)
-    found = np.frombuffer(base64.b64decode(value["bdata"]), dtype=value["dtype"])
-    return found.reshape([int(n) for n in value["shape"].split(",")]) if "shape" in value else found
-
-
-def trace(spec, name):
-    (found,) = [t for t in spec["data"] if str(t.get("name", "")).startswith(name)]
-    return found
+def datasets(shown):
+    """The rows of a figure, the most first."""
+    return sorted(shown.spec["datasets"].values(), key=len, reverse=True)
 
 
 def manifests_on(read):
     """The JSON objects in the section of manifests."""
     decoder, text = json.JSONDecoder(), read.texts["manifest"]
     return [decoder.raw_decode(text[m.start() :])[0] for m in re.finditer(r"(?m)^\{", text)]
-
-
-def large(results, n_layers=80, hidden_size=8192, percentage=1.0):
-    """The same results of a model of that size."""
-    rng = np.random.RandomState(0)
-    t_values = 5 * rng.standard_normal((n_layers, hidden_size))
-    magnitudes = np.exp(rng.standard_normal(t_values.shape))
-    outliers = magnitudes > 10 * np.median(magnitudes, axis=1, keepdims=True)
-    p_values = np.exp(-(t_values**2))
-
-    def units_of(scores):
-        units = np.zeros(scores.size, dtype=bool)
-        units[np.argsort(-scores.ravel())[: int(percentage / 100 * scores.size)]] = True
-        mask = UnitMask(units.reshape(scores.shape), results.manifest)
-        return ScoredUnits(mask, scores, t_values, p_values, magnitudes, outliers)
-
-    return replace(results, localization=units_of(t_values), nmd=units_of(np.abs(t_values)))
 
 
 # What is on it.
@@ -158,14 +116,14 @@ def test_structure(read):
 
 
 def test_every_figure_has_its_place_and_words(read):
-    assert set(FIGURES) == set(KINDS) - {"heatmap"}
+    assert {*FIGURES} == KINDS.keys() - {"heatmap"}
     for kind in FIGURES:
         assert read.all("figure", id=f"figure-{kind}")
         (plot,) = read.all("div", id=f"plot-{kind}")
         assert plot["role"] == "img"
         assert re.search(r"\d", plot["aria-label"])
         assert f"lsns plot {kind} RESULTS -o {kind}.pdf" in read.texts[f"figure-{kind}"]
-    assert set(json.loads(read.texts["data"])["figures"]) == set(FIGURES)
+    assert json.loads(read.texts["data"])["charts"].keys() == set(FIGURES)
 
 
 def test_the_finding(read, results, made):
@@ -227,9 +185,9 @@ def test_a_mask_of_any_name_is_shown_by_it(results):
     """A mask from Python has the name that it was given, and no network or percentage in it."""
     study = json.dumps(results.study.to_dict()).replace("language@2", "my own mask")
     found = replace(results, study=study_of(json.loads(study)))
-    names = specs_of(found)["effects"]["layout"]["yaxis"]["ticktext"]
-    assert "<b>my own mask</b>" in names
-    assert "<b>my own mask rest</b>" in names
+    spec = json.dumps(_show("effects", found).spec)
+    assert '[\\"my own mask\\"]' in spec
+    assert '[\\"my own mask rest\\"]' in spec
     text = Reader(make_page(found)).texts["lesions"]
     assert "my own mask" in text
     assert "language@2" not in text
@@ -240,113 +198,40 @@ def test_key_numbers(read, results, made):
     both = made.mask.units & made.metadata["outliers"]
     lesion = next(
         item
-        for item in lesions_of(results.summary)
+        for item in lesions_of(results)
         if item.row.mask == made.mask.digest and item.row.benchmark == "minimal-pairs"
     )
-    controls = [row for row in lesion.controls["magnitude"] if row.benchmark == "minimal-pairs"]
-    mean = 100 * np.mean([row.difference for row in controls])
-    controls = results.study.controls_of(lesion.row)
-    p_value = next(row.p for row in controls if row.kind == "magnitude")
+    mean = np.mean(lesion.changes("magnitude"))
     for words in (
         f"Layers with units{(made.mask.per_layer > 0).sum()}",
         f"Outliers among them{both.sum()}",
         "Split-half Dice0.60",
         "Held-out effectg 1.60",
         f"Lesion effect{100 * lesion.row.difference:+.1f}",
-        f"magnitude-matched {mean:+.1f} (p {p_value:.2g})",
+        f"magnitude-matched {mean:+.1f} (p {lesion.p_values['magnitude']:.2g})",
     ):
         assert words in re.sub(r"\n|(?<=\d) (?=\d)", "", text), words
-
-
-def test_what_is_drawn_is_what_was_found(results, made):
-    specs = specs_of(results)
-    units, outliers = made.mask.units, made.metadata["outliers"]
-    assert np.allclose(specs["layers"]["data"][0]["y"], layer_shares(units))
-    cells, marks = specs["scores"]["data"]
-    assert np.array_equal(array(cells["z"]), made.metadata["scores"].astype("f4"))
-    assert np.array_equal(array(cells["customdata"])[..., 0], np.indices(units.shape)[1])
-    assert np.array_equal(
-        array(cells["customdata"])[..., 1], made.metadata["t_values"].astype("f4")
-    )
-    assert {*zip(array(marks["y"]), array(marks["x"]), strict=True)} == {*zip(*np.nonzero(units))}  # noqa: B905
-    ratio = over_median(made.magnitudes)
-    for name, group in (
-        ("selected (", units & ~outliers),
-        ("selected outlier", units & outliers),
-        ("outlier, not", ~units & outliers),
-    ):
-        found = trace(specs["outliers"], name)
-        assert np.allclose(array(found["x"]), ratio[group])
-        assert np.allclose(array(found["y"]), made.metadata["t_values"][group])
-    both = [t["y"] for t in specs["methods"]["data"]]
-    assert both == [units.sum(axis=1).tolist(), made.nmd.units.sum(axis=1).tolist()]
-    assert specs["recurrence"]["layout"]["yaxis"]["ticktext"] == [
-        str(d) for d in recurring(units, 15)
-    ]
-
-
-def test_every_control_is_a_dot_with_its_seed(results, made):
-    spec = specs_of(results)["effects"]
-    rows = effect_rows(results.summary, made.mask.digest)
-    controls = [row for row in rows if row.condition == "control"]
-    dots = [t for t in spec["data"] if t["legendgroup"].startswith("of ")]
-    drawn = [words for t in dots for words in t["hovertext"]]
-    assert len(drawn) == len(controls)
-    for row in controls:
-        seed = "" if row.seed is None else f", seed {row.seed}<br>"
-        assert any(
-            f"{row.value:.{2 if row.measure == 'perplexity' else 3}f}" in words
-            and seed in words
-            and f"{row.units} units" in words
-            for words in drawn
-        ), row
-    accuracy = sorted(
-        round(100 * row.difference, 9) for row in controls if row.benchmark == "minimal-pairs"
-    )
-    panel = sorted(round(x, 9) for t in dots if t["xaxis"] == "x" for x in t["x"])
-    assert panel == accuracy
-
-
-def test_reliability_profile_and_protocols(results):
-    specs = specs_of(results)
-    rows = results.section("reliability")["rows"]
-    halves = [row["dice"] for row in rows if row["split"] == "halves"]
-    assert trace(specs["reliability"], "halves (n")["y"] == halves
-    profile = results.section("selectivity")["profile"]
-    assert specs["profile"]["data"][0]["x"] == [row["mean"] for row in profile]
-    assert trace(specs["protocols"], "shared")["x"] == [
-        row["shared"] for row in results.section("overlaps")
-    ]
-    shared = int((results.localization.mask.units & results.nmd.mask.units).sum())
-    assert specs["overlap"]["data"][0]["z"][1][0] == pytest.approx(shared / 23)
-
-
-def test_specs_are_plotlys(results):
-    for kind, spec in (specs_of(results) | {"large": specs_of(large(results))["scores"]}).items():
-        assert go.Figure(spec).data, kind
-        # Nothing that needs WebGL, which a policy without `unsafe-eval` does not let run.
-        assert {t["type"] for t in spec["data"]} <= {"bar", "scatter", "heatmap"}
-    with pytest.raises(ValueError, match="Invalid"):
-        go.Figure({"data": [{"type": "bar", "colour": "red"}]})
 
 
 def test_colours_have_a_dark_form(results):
     """Every colour of text, frames and marks that is not on a coloured cell."""
     found = set()
-
-    def walk(value, key=""):
-        if isinstance(value, dict):
-            for name, item in value.items():
-                walk(item, name)
-        elif isinstance(value, list):
-            for item in value:
-                walk(item, key)
-        elif key.endswith("color") and isinstance(value, str):
-            found.add(value[:7])
-
-    walk(specs_of(results))
-    fixed = {"#f0e442", "#101010", "#fefefe", "rgba(0,"}
-    assert found - fixed <= set(DARK)
+    for kind in FIGURES:
+        chart = drawing(kind)(results).chart.to_dict()
+        chart.pop("datasets")
+        found |= set(re.findall(r'"(#[0-9a-f]{6})"', json.dumps(chart)))
+        spec = page_spec(chart)
+        spec.pop("datasets")
+        assert set(re.findall(r"#[0-9a-f]{6}", json.dumps(spec))) <= {
+            "#f0e442",
+            "#101010",
+            "#fefefe",
+        }
+    assert found - {"#f0e442", "#101010", "#fefefe"} <= set(DARK)
+    page = make_page(results)
+    for light, dark in DARK.items():
+        assert page.count(f"--c{light[1:]}: {light};") == 1
+        assert page.count(f"--c{light[1:]}: {dark};") == 2
 
 
 def test_tables_hold_the_numbers_to_sort_by(read, results):
@@ -405,10 +290,10 @@ def test_manifests_and_what_reproduces_them(read, results):
 )  # fmt: skip
 def test_what_is_missing_is_said(results, missing, absent):
     found = replace(results, **missing)
-    figures = figures_of(found)
-    assert {kind for kind, figure in figures.items() if isinstance(figure, Absent)} == absent
+    figures = shown_of(found)
+    assert {kind for kind, figure in figures.items() if figure.reason} == absent
     read = Reader(make_page(found))
-    assert set(json.loads(read.texts["data"])["figures"]) == set(FIGURES) - absent
+    assert json.loads(read.texts["data"])["charts"].keys() == set(FIGURES) - absent
     for kind in absent:
         assert f"Not shown: {figures[kind].reason}." in read.texts[f"absent-{kind}"]
         assert str(results.folder) not in read.texts[f"absent-{kind}"]
@@ -438,9 +323,9 @@ def test_why_a_part_of_the_audit_is_missing(results):
 def test_one_percentage_has_no_dose(results):
     rows = [row for row in results.summary if row.target in ("", "language@2")]
     study = replace(results.study, summary=rows, dissociation=[])
-    found = figures_of(replace(results, study=study))
-    assert "one percentage" in found["dose"].reason
-    assert isinstance(found["effects"], PageFigure)
+    found = replace(results, study=study)
+    assert "one percentage" in _show("dose", found).reason
+    assert not _show("effects", found).reason
 
 
 def test_numbers_that_json_does_not_have(results):
@@ -452,7 +337,8 @@ def test_numbers_that_json_does_not_have(results):
     audit = {**results.audit, "confounds": rows, "selectivity": selectivity}
     page = make_page(replace(results, localization=broken, audit=audit))
     data = json.loads(Reader(page).texts["data"], parse_constant=pytest.fail)
-    assert data["figures"]["profile"]["data"][0]["x"] == [None] * 3
+    packed = data["charts"]["profile"]["datasets"].values()
+    assert [d["response (SD)"] for d in packed if "response (SD)" in d] == [[None] * 3]
 
 
 # Text is only text.
@@ -526,39 +412,28 @@ def test_hostile_text_changes_nothing_but_itself(results, page, text):
 
 def test_hidden_characters_are_seen(results):
     page = make_page(hostile_results(results, HOSTILE))
-    body = page.replace(get_plotlyjs(), "")
+    body = page.replace(_library(), "")
     assert not [c for c in "\u202e\u2066\u200f\x00\x1b" if c in body]
     assert "⟨U+202E⟩right to left⟨U+2066⟩⟨U+200F⟩⟨U+0000⟩⟨U+001B⟩" in body
 
 
-def test_text_in_plots_is_escaped(results):
-    """Plotly's own tags, entities and templates: what it draws is what was written."""
-    specs = specs_of(hostile_results(results, HOSTILE))
-    allowed = re.compile(r"</?b>|<br>|<extra></extra>")
-    words = []
-
-    def walk(value, key=""):
-        if isinstance(value, dict):
-            assert not {name for name in value if "script" in name}
-            for name, item in value.items():
-                walk(item, name)
-        elif isinstance(value, list):
-            for item in value:
-                walk(item, key)
-        elif isinstance(value, str):
-            words.append(value)
-            # In a template a name could ask for data; templates have none in them.
-            assert key != "hovertemplate" or "alert" not in value
-
-    walk(specs)
-    assert any("&lt;script&gt;alert" in value.replace("<br>", "") for value in words)
-    for value in words:
-        assert "<" not in allowed.sub("", value), value
+def test_text_in_plots_is_only_text(results):
+    """A name is a value of a row or a literal of an expression, whole or cut short: never code."""
+    for kind, one in shown_of(hostile_results(results, HOSTILE)).items():
+        spec = json.dumps({key: value for key, value in one.spec.items() if key != "datasets"})
+        for expression in re.findall(r'"labelExpr": "((?:[^"\\]|\\.)*)"', spec):
+            names, _, rest = json.loads(f'"{expression}"').rpartition("[indexof(")
+            assert all(isinstance(line, str) for name in json.loads(names) for line in name), kind
+            assert re.fullmatch(r"[\d.,\-e \[\]]+, datum\.value\)\]", rest)
+        for key in ("filter", "calculate", "test"):
+            assert not [e for e in re.findall(rf'"{key}": "([^"]*)"', spec) if "alert" in e]
+        assert "{{" not in one.caption + one.description or HOSTILE[:8] in one.description
     # Names at axes and in hover labels stay short, and so do the figures.
-    for kind, spec in specs_of(hostile_results(results, ENDLESS)).items():
-        assert go.Figure(spec).data, kind
-        labels = spec["layout"].get("yaxis", {}).get("ticktext", [])
-        assert all(len(label) < 400 for label in labels)
+    for one in shown_of(hostile_results(results, ENDLESS)).values():
+        assert one.spec
+        rows = [row for rows in one.spec["datasets"].values() for row in rows]
+        texts = [value for row in rows for value in row.values() if type(value) is str]
+        assert max(map(len, texts), default=0) < 200
 
 
 def test_long_text_has_an_area_of_its_own(results):
@@ -601,7 +476,7 @@ def test_shortened_text():
     assert shorten("a  b\nc", 10) == "a b c"
     assert shorten("w" * 100, 10) == "w" * 9 + "…"
     assert shorten("\n" * 100 + "w", 10).endswith("…")
-    assert hover_text("<b> & 'x'") == "&lt;b&gt; &amp; 'x'"
+    assert lines_of("<b> & 'x' " * 4) == ["<b> & 'x' <b> & 'x'", "<b> & 'x' <b> & 'x'"]
 
 
 def test_json_of_both_kinds():
@@ -619,8 +494,8 @@ def test_json_of_both_kinds():
 
 def test_nothing_is_loaded_and_no_other_script_runs(page):
     scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.S)
-    assert scripts[0] == get_plotlyjs()
-    assert page.count(get_plotlyjs()) == 1
+    assert scripts[0] == _library()
+    assert page.count(_library()) == 1
     (policy,) = [
         a["content"] for a in Reader(page).all("meta", **{"http-equiv": "Content-Security-Policy"})
     ]
@@ -629,7 +504,7 @@ def test_nothing_is_loaded_and_no_other_script_runs(page):
     assert re.findall(r"'sha256-([^']+)'", policy) == digests
     assert "unsafe-eval" not in policy
     assert "script-src 'unsafe-inline'" not in policy
-    own = page.replace(get_plotlyjs(), "")
+    own = re.sub(r'src="data:image/svg[^"]*"', "", page.replace(_library(), ""))
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:|//)|url\(|@import", own)
 
 
@@ -644,78 +519,62 @@ def test_the_same_results_give_the_same_bytes(results_folder, tmp_path):
 
 def test_a_large_model_fits(results):
     found = large(results)
-    page = make_page(found)
-    assert len(page.encode()) < 8_000_000
-    figures = figures_of(found)
+    assert len(make_page(found).encode()) < 8_000_000
+    scores, outliers = (_show(kind, found) for kind in ("scores", "outliers"))
     size = cell_size((80, 8192))
-    assert size == 17
-    assert f"a cell is {size} neighbours" in figures["scores"].caption
-    assert f"of which {MOST_OTHERS} are drawn" in figures["outliers"].caption
-    cells, marks = figures["scores"].spec["data"]
-    shown = array(cells["z"])
-    assert shown.size <= MOST_CELLS
-    picked = array(cells["customdata"])[..., 0].astype(int)
-    scores = found.localization.scores
-    assert np.array_equal(shown, np.take_along_axis(scores, picked, axis=1).astype("f4"))
-    assert np.allclose(np.abs(shown[:, 0]), np.abs(scores[:, :size]).max(axis=1))
-    assert len(array(marks["x"])) == found.localization.mask.count
-    assert len(figures["scores"].table.rows) == 100
-    selected = trace(figures["outliers"].spec, "selected (")
-    others = trace(figures["outliers"].spec, "other units")
-    units, outliers = found.localization.mask.units, found.localization.outliers
-    assert len(array(selected["x"])) == (units & ~outliers).sum()
-    assert len(array(others["x"])) == MOST_OTHERS
+    assert size == 33
+    assert f"a cell is {size} neighbours" in scores.caption
+    assert f"of which {FINE.others} are drawn" in outliers.caption
+    cells, marked = datasets(scores)
+    assert len(cells) <= FINE.cells
+    of_cells = found.localization.scores[:, : 248 * size].reshape(80, 248, size)
+    strongest = np.abs(of_cells).max(axis=2)
+    drawn = np.array([abs(row["score"]) for row in cells]).reshape(80, -1)
+    assert np.allclose(drawn[:, :248], strongest, rtol=1e-4)
+    assert len(marked) == found.localization.mask.count
+    # The table has every selected unit.
+    assert len(scores.table.rows) == found.localization.mask.count
+    units, beyond = found.localization.mask.units, found.localization.outliers
+    rows = datasets(outliers)[0]
+    assert sum(row["group"].startswith("selected (") for row in rows) == (units & ~beyond).sum()
+    others = [row["t"] for row in rows if row["group"].startswith("other units")]
+    assert len(others) == FINE.others
     # The extremes of what is thinned are drawn.
-    rest = found.localization.t_values[~units & ~outliers]
-    assert array(others["y"]).min() == np.float32(rest.min())
-    assert array(others["y"]).max() == np.float32(rest.max())
+    rest = found.localization.t_values[~units & ~beyond]
+    assert np.allclose([min(others), max(others)], [rest.min(), rest.max()], rtol=1e-4)
 
 
 def test_most_of_a_large_model_selected(results):
     found = large(results, n_layers=24, hidden_size=4096, percentage=50)
-    figures = figures_of(found)
-    assert len(make_page(found).encode()) < 8_000_000
-    assert f"{MOST_MARKED} are marked" in figures["scores"].caption
-    assert f"at most {MOST_MARKED} of each kind" in figures["outliers"].caption
+    assert len(make_page(found).encode()) < 12_000_000
+    assert f"{FINE.marked} are marked" in _show("scores", found).caption
+    assert f"at most {FINE.marked} of each kind" in _show("outliers", found).caption
 
 
 @pytest.mark.parametrize(("total", "most"), [(0, 5), (3, 5), (5, 5), (1000, 7), (100, 1)])
 def test_thinning_keeps_the_ends(total, most):
-    kept = thinned(total, most)
+    kept = _thinned(total, most)
     assert len(kept) == len(set(kept.tolist())) <= max(min(total, most), 1)
     if total > 1 and most > 1:
         assert (kept[0], kept[-1]) == (0, total - 1)
 
 
-def test_cells_of_a_width_that_does_not_divide():
-    scores = np.arange(40_000.0).reshape(2, 20_000) - 50_000
-    flags = np.zeros(scores.shape, dtype=bool)
-    spec = scores_spec(scores, scores, scores, scores, flags, flags)
-    assert array(spec["data"][0]["z"]).shape == (2, 20_000)
-    wide = np.concatenate([scores, scores[:, :7]], axis=1)
-    flags = np.zeros(wide.shape, dtype=bool)
-    cells = scores_spec(wide, wide, wide, wide, flags, flags)["data"][0]
-    assert array(cells["customdata"])[..., 0].max() < wide.shape[1]
-    assert array(cells["z"]).shape == (2, 10_004)
+def test_cells_of_a_width_that_does_not_divide(results):
+    found = large(results, n_layers=2, hidden_size=20_007)
+    (cells, _) = datasets(_show("scores", found))
+    assert cell_size((2, 10_000)) == 1
+    assert cell_size((2, 20_007)) == 3
+    assert len(cells) == 2 * 6669
+    assert max(row["unit"] for row in cells) < 20_007
 
 
-def test_cells_and_tables():
-    assert number(None).text == number(float("nan")).text == "–"
-    assert number(0.12345).value == 0.12345
-    assert p_text(0.0) == "<1e-300"
-    assert probability(0.048).text == "0.048"
-    assert interval(0.1, 0.2).text == "0.100 to 0.200"
-    assert interval(None, None).value is None
-
-
-@pytest.mark.parametrize("value", [pytest.param(10**400, id="huge"), "x", float("inf"), [], None])
-def test_what_is_no_number_is_a_dash(results, value):
-    """A file that was written by hand may hold anything."""
-    for cell in (number(value), count(value), probability(value)):
-        assert (cell.value, cell.text) == (None, "–")
-    audit = {**results.audit, "outliers": {**results.section("outliers"), "expected": value}}
-    text = Reader(make_page(replace(results, audit=audit))).texts["finding"]
-    assert "chance:" not in text
+def test_cells_of_tables():
+    rows = [{"p value": 0.0, "low": 0.1, "high": 0.2, "n": float("nan")}, {"p value": 0.048}]
+    found = table("Some", rows, "p value:p", "95% = {low:.3f} to {high:.3f}", "n:.1f")
+    assert [column.head for column in found.columns] == ["p value", "95%", "n"]
+    shown = [[column.cell(row) for column in found.columns] for row in found.rows]
+    assert shown == [["<1e-300", "0.100 to 0.200", "–"], ["0.048", "–", "–"]]
+    assert p_text(0.0481) == "0.048"
 
 
 # Errors are one line.
@@ -744,10 +603,12 @@ def test_a_place_that_cannot_be_written_to(results_folder, tmp_path, capsys):
     assert "could not be written" in line
 
 
-@pytest.mark.parametrize("package", ["jinja2", "plotly"])
+@pytest.mark.parametrize("package", ["jinja2", "vl-convert-python"])
 def test_without_the_extra(results, monkeypatch, package):
-    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+    module = {"vl-convert-python": "vl_convert"}.get(package, package)
+    for name in [name for name in sys.modules if name.split(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(LsnsError, match=rf"needs {package}; pip install 'lsns\[report\]'"):
+    monkeypatch.setitem(sys.modules, module, None)
+    _library.cache_clear()
+    with pytest.raises(LsnsError, match=rf"needs? {package}: pip install 'lsns\[report\]'"):
         make_page(results)

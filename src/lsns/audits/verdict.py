@@ -73,8 +73,8 @@ class Finding:
 
     @property
     def source(self) -> str:
-        """The paper behind the rule."""
-        return RULES[self.rule][1]
+        """The paper behind the rule; empty for a rule that a file names and nobody knows."""
+        return RULES[self.rule][1] if self.rule in RULES else ""
 
 
 def judge(parts: Parts) -> tuple[Finding, ...]:

@@ -1,308 +1,220 @@
-"""Every figure of a report by its kind: from results folders to a file fit for a paper.
+"""Every figure by its kind, from a results folder to the page, a notebook and a paper.
 
-The functions `plot_*` take data and axes and return the axes; they are here for those who compose
-figures of their own. `KINDS` names what can be had of a results folder; its functions take
-`Results` and return a figure.
+`plot` gives a chart of Altair; `write_figure` writes one as `lsns plot` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from lsns.errors import LsnsError
-from lsns.evaluation.study import SummaryRow
-from lsns.report.figures_audit import plot_profile, plot_protocols, plot_reliability
-from lsns.report.figures_study import (
-    DOSE_MM,
-    benchmarks_of,
-    dose_rows,
-    effect_rows,
-    effects_height,
-    plot_dose,
-    plot_effects,
-    rows_of,
-)
-from lsns.report.figures_style import (
-    canvas,
-    figure_of,
-    file_format,
-    new_figure,
-    save_figure,
-    styled,
-)
-from lsns.report.figures_units import (
-    plot_heatmap,
-    plot_layers,
-    plot_methods,
-    plot_outliers,
-    plot_overlap,
-    plot_recurrence,
-    plot_scores,
-)
-from lsns.report.results import NMD, Results, ScoredUnits, read_results
+from lsns.report.results import Results, read_results
+from lsns.store import atomic
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    import altair as alt
 
-    from lsns.mask import UnitMask
+    from lsns.report.style import Figure, Spec
 
-__all__ = [
-    "KINDS",
-    "SEVERAL",
-    "canvas",
-    "draw",
-    "plot_dose",
-    "plot_effects",
-    "plot_heatmap",
-    "plot_layers",
-    "plot_methods",
-    "plot_outliers",
-    "plot_overlap",
-    "plot_profile",
-    "plot_protocols",
-    "plot_recurrence",
-    "plot_reliability",
-    "plot_scores",
-    "save_figure",
-    "write_figure",
-]
-Row = Mapping[str, Any]
-SCORE_WORDS = {
-    "ttest": "Welch's t of |activation|",
-    "ttest-signed": "Welch's t of activation",
-    "mean": "Difference of mean |activation|",
-    "nmd": "|Difference of mean activation|",
-}
+# One column of a journal, 85 mm, in pixels of 1/96 inch; pixels of a picture to the inch.
+COLUMN, PIXELS, DPI = 321, 96, 300
+# Of a PDF.
+POINTS = 72
 
 
-METHOD_WORDS = {"ttest": "T-test", "ttest-signed": "signed T-test", "nmd": "NMD", "mean": "mean"}
-
-
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """A figure that can be had of results.
 
     Attributes:
-        draw: takes `Results` (several, if the kind is in `SEVERAL`), returns a figure; an
-            `LsnsError` says what is missing.
-        words: what it shows.
+        home: module and function that draws it: from `Results` to a `Figure`; an `LsnsError`
+            says what is missing.
+        several: whether it takes more than one results folder.
     """
 
-    draw: Callable[..., Figure]
-    words: str
+    home: str
+    several: bool = False
 
 
-def write_figure(kind: str, folders: Sequence[str | Path], path: str | Path) -> Path:
-    """Draw a figure of results folders and write it.
+KINDS: Mapping[str, Kind] = {
+    "layers": Kind("figures_units:layers"),
+    "heatmap": Kind("figures_units:heatmap", several=True),
+    "scores": Kind("figures_units:scores"),
+    "methods": Kind("figures_units:methods"),
+    "dose": Kind("figures_study:dose"),
+    "effects": Kind("figures_study:effects"),
+    "reliability": Kind("figures_audit:reliability"),
+    "outliers": Kind("figures_units:outliers"),
+    "overlap": Kind("figures_units:overlaps", several=True),
+    "protocols": Kind("figures_audit:protocols"),
+    "profile": Kind("figures_audit:profile"),
+    "recurrence": Kind("figures_units:recurrence"),
+}
 
-    Raises:
-        LsnsError: see `draw` and `save_figure`; the path is checked first.
-    """
-    file_format(Path(path))
-    check_kind(kind, len(folders))
-    return save_figure(draw(kind, *map(read_results, folders)), path)
 
+def plot(kind: str, *results: Results | str | Path) -> alt.Chart:
+    """A figure of finished runs as a chart of Altair: to show in a notebook, restyle, join, save.
 
-def draw(kind: str, *results: Results) -> Figure:
-    """A figure of that kind.
+    Its rows are in it. Charts can be joined with `|` and `&`.
+
+    Args:
+        kind: name of the figure, as in `lsns plot KIND`.
+        results: a results folder, or what `read_results` gives; several for heatmap and overlap.
 
     Raises:
         LsnsError: no such kind, results that lack what it shows, or too many of them.
     """
-    check_kind(kind, len(results))
-    return KINDS[kind].draw(*results)
+    _check_kind(kind, len(results))
+    found = [item if isinstance(item, Results) else read_results(item) for item in results]
+    drawn = drawing(kind)
+    try:
+        return drawn(*found).chart
+    except LsnsError as error:
+        where = ", ".join(str(item.folder) for item in found)
+        raise LsnsError(f"{where}: {kind} cannot be drawn: {error}") from None
 
 
-def check_kind(kind: str, count: int) -> None:
-    """Raise an `LsnsError` for a kind that is not known, or that does not take `count` results."""
+def drawing(kind: str) -> Callable[..., Figure]:
+    """The function that draws a figure of results; Altair is imported with it, and not before.
+
+    Raises:
+        LsnsError: Altair is not installed.
+    """
+    module, _, name = KINDS[kind].home.partition(":")
+    return getattr(import_module(f"lsns.report.{module}"), name)
+
+
+def write_figure(kind: str, folders: Sequence[str | Path], path: str | Path) -> Path:
+    """Draw a figure of results folders and write it; see `plot` and `save_chart`."""
+    _writer(Path(path))
+    return save_chart(plot(kind, *folders), path)
+
+
+def save_chart(chart: alt.Chart, path: str | Path) -> Path:
+    """Write a chart by the path's ending, in one step and fit for a column of a paper.
+
+    PNG, SVG and PDF are 85 mm wide; a PNG has 300 pixels to the inch, and a PDF its fonts. JSON
+    is the specification of Vega-Lite; HTML is a page with the chart, which loads nothing. The same
+    chart gives the same bytes, but for a PDF.
+
+    Args:
+        chart: from `plot`, or made of such charts.
+        path: file to write.
+
+    Raises:
+        LsnsError: another ending, or a place that cannot be written to.
+    """
+    place = Path(path)
+    write = _writer(place)
+    content = write(chart.to_dict())
+    with atomic(place) as temporary:
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return place
+
+
+def draw_svg(spec: Spec, theme: Spec, width: int) -> str:
+    """The chart as SVG of that width, with all that stands beside the axes.
+
+    A chart that was joined with others side by side keeps its own width.
+    """
+    return _drawn(json.dumps(spec), json.dumps(theme), width)
+
+
+# A page that is made again has much the same figures.
+@lru_cache(maxsize=32)
+def _drawn(spec_json: str, theme_json: str, width: int) -> str:
+    from lsns.report.style import converter
+
+    spec, theme = json.loads(spec_json), json.loads(theme_json)
+    views = spec.get("vconcat", [] if {"hconcat", "concat"} & spec.keys() else [spec])
+    drawn = ""
+    # How much stands beside the axes is known when it is drawn.
+    for _ in range(3):
+        drawn = converter().vegalite_to_svg(spec, config=theme)
+        spare = width - round(_size(drawn)[0])
+        if not spare or not all("width" in view for view in views):
+            break
+        for view in views:
+            view["width"] += spare
+    return _renumbered(drawn)
+
+
+def _renumbered(svg: str) -> str:
+    """Vega goes on counting what it clips from one chart to the next: here each begins anew."""
+    known: dict[str, str] = {}
+
+    def number(found: re.Match[str]) -> str:
+        return found[1] + known.setdefault(found[2], f"{found[3]}{len(known)}")
+
+    return re.sub(r'(id="|url\(#)((clip|gradient_?)\d+)', number, svg)
+
+
+def _size(svg: str) -> tuple[float, float]:
+    found = re.match(r'<svg[^>]*? width="([\d.]+)" height="([\d.]+)"', svg)
+    return (float(found[1]), float(found[2])) if found else (0.0, 0.0)
+
+
+def _svg(spec: Spec) -> str:
+    from lsns.report.style import PAPER
+
+    return draw_svg(spec, PAPER, COLUMN)
+
+
+def _png(spec: Spec) -> bytes:
+    from lsns.report.style import converter
+
+    return converter().svg_to_png(_svg(spec), scale=DPI / PIXELS)
+
+
+def _pdf(spec: Spec) -> bytes:
+    from lsns.report.style import converter
+
+    svg = _svg(spec)
+    wide, high = (POINTS / PIXELS * size for size in _size(svg))
+    # A pixel becomes a point there.
+    size = f' width="{wide}" height="{high}"'
+    return converter().svg_to_pdf(re.sub(r' width="[\d.]+" height="[\d.]+"', size, svg, count=1))
+
+
+def _json(spec: Spec) -> str:
+    from lsns.report.style import PAPER
+
+    return json.dumps({**spec, "config": PAPER}, indent=1)
+
+
+def _html(spec: Spec) -> str:
+    from lsns.report.html import figure_page
+
+    return figure_page(spec)
+
+
+def _writer(path: Path) -> Callable[[Spec], str | bytes]:
+    ending = path.suffix.lower().removeprefix(".")
+    if ending not in WRITERS:
+        raise LsnsError(f"{path}: the name of a figure ends in {', '.join(WRITERS)}")
+    return WRITERS[ending]
+
+
+def _check_kind(kind: str, count: int) -> None:
     if kind not in KINDS:
         raise LsnsError(f"no figure {kind!r}; use one of {', '.join(KINDS)}")
-    if count < 1 or (count > 1 and kind not in SEVERAL):
-        several = f"; several are for {' and '.join(SEVERAL)}" if count else ""
+    if count < 1 or (count > 1 and not KINDS[kind].several):
+        names = " and ".join(name for name, found in KINDS.items() if found.several)
+        several = f"; several are for {names}" if count else ""
         raise LsnsError(f"figure {kind} is of one results folder, {count} were given{several}")
 
 
-def name_masks(masks: Sequence[ScoredUnits], folders: Sequence[Path]) -> list[str]:
-    """Short names that tell masks apart: the model, and of the rest what differs between them."""
-    described = [_describe(found.mask) for found in masks]
-    columns = list(zip(*described, strict=True))
-    kept = [place for place, values in enumerate(columns) if place == 0 or len(set(values)) > 1]
-    # Where the model is the same, it says nothing, unless it is all there is to say.
-    if len(kept) > 1 and len(set(columns[0])) == 1:
-        kept = kept[1:]
-    names = [" ".join(filter(None, (row[place] for place in kept))) for row in described]
-    if len(set(names)) == len(names) and all(names):
-        return names
-    named = [folder.resolve().name for folder in folders]
-    return [f"{place} {name}" for place, name in enumerate(named, start=1)]
-
-
-def _describe(mask: UnitMask) -> tuple[str, ...]:
-    manifest = mask.manifest
-    model, stimuli, protocol, selection = (
-        manifest.get(part) or {} for part in ("model", "stimuli", "protocol", "selection")
-    )
-    share, tokens = selection.get("percentage"), protocol.get("max_tokens")
-    place = selection.get("localize_range") or "100-100"
-    return (
-        str(model.get("label") or model.get("name") or ""),
-        "" if model.get("pretrained", True) else "untrained",
-        str(stimuli.get("name") or ""),
-        METHOD_WORDS.get(selection.get("method", ""), str(selection.get("method", ""))),
-        f"{100 * mask.count / mask.units.size:.2g}%" if share is None else f"{share:g}%",
-        "" if place == "100-100" else str(place),
-        str(protocol.get("pooling") or ""),
-        "whole texts" if tokens is None else f"{tokens} tokens",
-    )
-
-
-def _layers(results: Results) -> Figure:
-    return figure_of(plot_layers(_units(results).mask.units))
-
-
-def _heatmap(*results: Results) -> Figure:
-    found = [_units(item) for item in results]
-    names = name_masks(found, [item.folder for item in results])
-    masks = {name: item.mask.units for name, item in zip(names, found, strict=True)}
-    return figure_of(plot_heatmap(masks))
-
-
-def _scores(results: Results) -> Figure:
-    found = _units(results)
-    method = str((found.manifest.get("selection") or {}).get("method", ""))
-    label = SCORE_WORDS.get(method, f"Score ({method})" if method else "Score")
-    return figure_of(plot_scores(found.scores, found.mask.units, label=label))
-
-
-def _methods(results: Results) -> Figure:
-    found = _units(results)
-    if results.nmd is None:
-        raise LsnsError(f"{results.folder} has no {NMD}, the mask to compare with")
-    return figure_of(plot_methods(found.mask.units, results.nmd.mask.units))
-
-
-def _outliers(results: Results) -> Figure:
-    found, audited = _units(results), results.section("outliers") or {}
-    options = {key: audited[key] for key in ("threshold",) if key in audited}
-    return figure_of(
-        plot_outliers(found.magnitudes, found.t_values, found.mask.units, found.outliers, **options)
-    )
-
-
-def _recurrence(results: Results) -> Figure:
-    found = _units(results)
-    return figure_of(plot_recurrence(found.mask.units, found.outliers))
-
-
-def _overlap(*results: Results) -> Figure:
-    pairs = [
-        (found, item.folder)
-        for item in results
-        for found in (item.localization, item.nmd)
-        if found is not None
-    ]
-    if len(pairs) < 2:
-        raise LsnsError(
-            f"an overlap matrix needs two masks; {results[0].folder} has {len(pairs)}; "
-            "give several results folders"
-        )
-    names = name_masks([found for found, _ in pairs], [folder for _, folder in pairs])
-    units = (found.mask.units for found, _ in pairs)
-    return figure_of(plot_overlap(dict(zip(names, units, strict=True))))
-
-
-def _effects(results: Results) -> Figure:
-    digest = None if results.localization is None else results.localization.mask.digest
-    rows = effect_rows(_summary(results), digest)
-    parts = [rows_of(rows, name) for name in benchmarks_of(rows)]
-    return _panels(plot_effects, parts, [effects_height(part) for part in parts])
-
-
-def _dose(results: Results) -> Figure:
-    rows = dose_rows(_summary(results))
-    if not rows:
-        raise LsnsError(
-            f"the study in {results.folder} has one percentage; a dose-response needs two or "
-            "more, as in lsns evaluate --percentage 0.5,1,2"
-        )
-    parts = [rows_of(rows, name) for name in benchmarks_of(rows)]
-    return _panels(plot_dose, parts, [DOSE_MM] * len(parts))
-
-
-def _reliability(results: Results) -> Figure:
-    rows = _rows(results, "reliability", "rows")
-    return figure_of(plot_reliability(with_percentages(rows, results.localization)))
-
-
-def with_percentages(rows: Sequence[Row], found: ScoredUnits | None) -> list[Row]:
-    """Rows of reliability; selected by number: what percentage that is, the mask's shape tells."""
-    if found is None:
-        return list(rows)
-    size = found.mask.units.size
-    return [
-        row | {"percentage": 100 * row["units"] / size} if row["percentage"] is None else row
-        for row in map(dict, rows)
-    ]
-
-
-def _profile(results: Results) -> Figure:
-    return figure_of(plot_profile(_rows(results, "selectivity", "profile")))
-
-
-def _protocols(results: Results) -> Figure:
-    return figure_of(plot_protocols(_rows(results, "overlaps")))
-
-
-def _panels(
-    plot: Callable[[Sequence[Any], Axes], Axes],
-    parts: Iterable[Sequence[Any]],
-    heights: list[float],
-) -> Figure:
-    """One panel below the other, each as high as it needs."""
-    with styled():
-        figure = new_figure(sum(heights))
-        column = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for ax, rows in zip(column, parts, strict=True):
-            plot(rows, ax)
-    return figure
-
-
-def _units(results: Results) -> ScoredUnits:
-    if results.localization is None:
-        raise LsnsError(f"{results.folder} has no localization.npz, of which the figure is drawn")
-    return results.localization
-
-
-def _summary(results: Results) -> Sequence[SummaryRow]:
-    if not any(row.condition == "lesion" for row in results.summary):
-        raise LsnsError(f"{results.folder} has no study of a lesion; lsns evaluate makes one")
-    return results.summary
-
-
-def _rows(results: Results, section: str, key: str | None = None) -> Sequence[Row]:
-    found = results.section(section)
-    rows = found.get(key) if found and key else found
-    if not rows:
-        reason = results.missing(section) or f"{section} is empty"
-        raise LsnsError(f"{results.folder} has nothing to draw for this figure: {reason}")
-    return rows
-
-
-KINDS: dict[str, Kind] = {
-    "layers": Kind(_layers, "share of each layer's units in the mask"),
-    "heatmap": Kind(_heatmap, "share of each layer's units, layers x models"),
-    "scores": Kind(_scores, "score of every unit, layers x units, selected ones marked"),
-    "methods": Kind(_methods, "units per layer by T-test and by NMD"),
-    "dose": Kind(_dose, "what lesions of more and more units take away, beside controls"),
-    "effects": Kind(_effects, "what lesions take away on each benchmark, every control a dot"),
-    "reliability": Kind(_reliability, "agreement of masks from two splits, by percentage"),
-    "outliers": Kind(_outliers, "magnitude against t, selected units and outliers marked"),
-    "overlap": Kind(_overlap, "Dice of every pair of masks"),
-    "protocols": Kind(_protocols, "units shared with masks made in other ways, beside chance"),
-    "profile": Kind(_profile, "response of the units to held-out items of each condition"),
-    "recurrence": Kind(_recurrence, "dimensions that are selected in many layers"),
+WRITERS: Mapping[str, Callable[[Spec], str | bytes]] = {
+    "pdf": _pdf,
+    "svg": _svg,
+    "png": _png,
+    "json": _json,
+    "html": _html,
 }
-# Kinds that take several results folders.
-SEVERAL = ("heatmap", "overlap")

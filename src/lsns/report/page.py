@@ -1,31 +1,25 @@
-"""The page of a finished run: one HTML file that holds all it needs and loads nothing.
-
-Nothing can be loaded or run that is not in the file when it is written: a Content-Security-Policy
-allows scripts by the hashes of the two that are there. Every text of a model, a file or a user is
-escaped by the template, and characters that are not seen are written out.
-"""
+"""The page of a finished run: one HTML file with what was found, its figures and tables."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import math
-import re
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from string import Formatter
+from typing import Any
 
 from lsns.errors import LsnsError
-from lsns.report.page_figures import figures_of
-from lsns.report.page_figures_study import dissociation_table, lesion_table
-from lsns.report.page_spec import DARK, Absent, PageFigure, shorten, visible_text
-from lsns.report.page_tables import Number, Table, interval, make_table, number
-from lsns.report.page_text import (
+from lsns.report.figures import draw_svg, drawing
+from lsns.report.figures_study import dissociation_table, lesion_table, lesions_of
+from lsns.report.figures_units import COARSE
+from lsns.report.html import asset, json_for_people, page_spec, render
+from lsns.report.results import CONFIG, CONTINUATIONS, PAGE, VERSIONS, Results, Row, read_results
+from lsns.report.style import PAPER, Spec, table
+from lsns.report.visible import visible_text
+from lsns.report.words import (
     LEVELS,
-    LONGEST_NAME,
     conclusion,
     examples,
     finding,
@@ -33,18 +27,13 @@ from lsns.report.page_text import (
     key_numbers,
     title_of_page,
 )
-from lsns.report.results import CONFIG, CONTINUATIONS, PAGE, VERSIONS, Results, Row, read_results
 from lsns.store import atomic
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
+from lsns.table import Column, Table
 
 # Characters of a text above which it stands in an area of its own that scrolls.
 LONG = 1200
-# Letters that are written from right to left, and the spaces between words of them.
-_LEFTWARD = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\U00010800-\U00010fff\U0001e800-\U0001efff]+"
-_LEFTWARD_WORDS = re.compile(rf"{_LEFTWARD}(?: +{_LEFTWARD})*")
+# The width of pictures that stand in for charts without JavaScript.
+STAND_IN = 560
 CALIBRATION = {
     "permutations": "shuffles of the labels",
     "alpha": "family-wise error rate",
@@ -67,32 +56,45 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 @dataclass(frozen=True)
-class Block:
-    """A section of figures and tables.
+class _Shown:
+    """A figure on the page, or why it is not there.
 
     Attributes:
-        name: its id.
-        title: its heading.
-        figures: drawn or absent.
-        tables: below them.
+        kind: as in `lsns plot KIND`.
+        title: what it is called.
+        reason: why these results do not hold it; empty if they do.
+        caption: how to read it.
+        description: what it shows, for those who do not see it.
+        table: the rows to read.
+        spec: the chart for the page's script.
+        picture: SVG that stands in without it.
     """
 
-    name: str
+    kind: str
     title: str
-    figures: Sequence[PageFigure | Absent]
-    tables: Sequence[Table]
+    reason: str = ""
+    caption: str = ""
+    description: str = ""
+    table: Table | None = None
+    spec: Spec | None = None
+    picture: str = ""
+
+    @property
+    def zooms(self) -> bool:
+        """Whether the chart can be zoomed."""
+        return "params" in (self.spec or {})
 
 
 def write_page(folder: str | Path, path: str | Path | None = None) -> Path:
     """Write the page of a results folder, in one step; the same results give the same bytes.
 
     Args:
-        folder: as `lsns run` or `lsns evaluate` writes it.
-        path: where to; default: report.html in the folder.
+        folder: results folder, as `lsns run` or `lsns evaluate` writes it.
+        path: file to write; default: report.html in the folder.
 
     Raises:
-        LsnsError: not a results folder, jinja2 or plotly are not installed, or a place that cannot
-            be written to.
+        LsnsError: not a results folder, a package of the extra `report` is not installed, or a
+            place that cannot be written to.
     """
     place = Path(folder) / PAGE if path is None else Path(path)
     page = make_page(read_results(folder))
@@ -105,21 +107,13 @@ def make_page(results: Results) -> str:
     """The page as text.
 
     Raises:
-        LsnsError: jinja2 or plotly are not installed.
+        LsnsError: a package of the extra `report` is not installed.
     """
-    environment, plotly_js = _environment(), _plotly_js()
-    from markupsafe import Markup
-
-    figures = figures_of(results)
-    drawn = {k: f.spec for k, f in figures.items() if isinstance(f, PageFigure)}
-    script = _asset("page.js")
-    return environment.get_template("page.html").render(
+    shown = {kind: _show(kind, results) for _, _, kinds in SECTIONS for kind in kinds}
+    return render(
+        "page.html",
+        {kind: one.spec for kind, one in shown.items() if one.spec is not None},
         title=title_of_page(results),
-        policy=_policy(plotly_js, script),
-        style=Markup(_asset("page.css")),  # noqa: S704
-        plotly_js=Markup(plotly_js),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        data=Markup(json_in_html({"figures": drawn, "dark": DARK})),  # noqa: S704
         finding=finding(results),
         conclusion=conclusion(results),
         caveats=findings(results, good=False),
@@ -128,7 +122,7 @@ def make_page(results: Results) -> str:
         missing_audit=results.missing("findings"),
         key_numbers=key_numbers(results),
         examples=examples(results),
-        blocks=_blocks(results, figures),
+        blocks=_blocks(results, shown),
         continuations=results.continuations or (),
         continuations_file=CONTINUATIONS,
         manifests=_manifests(results),
@@ -136,112 +130,106 @@ def make_page(results: Results) -> str:
         config_file=CONFIG,
         versions=_versions(results),
         long=LONG,
+        cells=_cells,
     )
 
 
-def apart(text: str) -> Markup:
-    """A sentence with a text of others in it, as markup: words from right to left stay in place.
-
-    >>> apart("units of a<b" + chr(0x5D0) + " (float32)")
-    Markup('units of a&lt;b<bdi>א</bdi> (float32)')
-    """
-    from markupsafe import Markup, escape
-
-    escaped = str(escape(visible_text(text)))
-    return Markup(_LEFTWARD_WORDS.sub(r"<bdi>\g<0></bdi>", escaped))  # noqa: S704
-
-
-def json_in_html(content: Any) -> str:
-    r"""JSON that can stand in a script element: nothing in it can end the element.
-
-    >>> json_in_html({"name": "</script>"})
-    '{"name":"\\u003c/script\\u003e"}'
-    """
-    text = json.dumps(_finite(content), allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+def _show(kind: str, results: Results) -> _Shown:
+    words = _words()[kind]
+    try:
+        found = drawing(kind)(results)
+    except LsnsError as error:
+        return _Shown(kind, words["title"], str(error))
+    large = kind in ("scores", "outliers")
+    coarse = drawing(kind)(results, COARSE) if large else found
+    return _Shown(
+        kind,
+        **{name: text.format(**found.facts) for name, text in words.items()},
+        table=found.table,
+        spec=page_spec(found.chart.to_dict()),
+        picture=draw_svg(coarse.chart.to_dict(), PAPER, STAND_IN),
+    )
 
 
-def json_for_people(content: Any) -> str:
-    r"""JSON in lines; what is not seen in a text is written as JSON's own escapes.
-
-    >>> json_for_people({"name": chr(0x202E)})
-    '{\n  "name": "\\u202e"\n}'
-    """
-    text = json.dumps(content, ensure_ascii=False, indent=2)
-    hidden = [c for c in set(text) if visible_text(c) != c]
-    return text.translate({ord(c): json.dumps(c)[1:-1] for c in hidden})
+@cache
+def _words() -> dict[str, dict[str, str]]:
+    """Of each kind of figure its title, caption and description, with places for facts."""
+    return tomllib.loads(asset("figures.toml"))
 
 
-def _finite(content: Any) -> Any:
-    """The same with null for numbers that JSON does not have."""
-    if isinstance(content, Mapping):
-        return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+def _cells(found: Table) -> Iterator[list[tuple[str, Any, bool]]]:
+    """Each row of a table: of every cell the text, what it is sorted by, and whether a number."""
+    for row in found.rows:
+        cells: list[tuple[str, Any, bool]] = []
+        for column in found.columns:
+            form = column.show if isinstance(column.show, str) else ""
+            names = [name for _, name, _, _ in Formatter().parse(form) if name]
+            head = column.head[:1].lower() + column.head[1:]
+            value = row.get(names[0]) if names else row.get(head, row.get(column.head))
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            cells.append((column.cell(row), value if number else None, number))
+        yield cells
 
 
-def _blocks(results: Results, figures: Mapping[str, PageFigure | Absent]) -> list[Block]:
+def _blocks(results: Results, shown: Mapping[str, _Shown]) -> list[dict[str, Any]]:
     tables = {
         "reliability": _selectivity_tables(results),
         "lesions": _lesion_tables(results),
     }
     return [
-        Block(name, title, [figures[kind] for kind in kinds], tables.get(name, []))
+        {
+            **{"name": name, "title": title, "tables": tables.get(name, [])},
+            "figures": [shown[kind] for kind in kinds],
+        }
         for name, title, kinds in SECTIONS
     ]
 
 
 def _selectivity_tables(results: Results) -> list[Table]:
     """What no figure shows: the effect on held-out items, calibration, confounds."""
-    tables: list[Table] = []
     found, calibration = results.section("selectivity") or {}, results.section("calibration")
     effects = {"held out": found.get("held_out"), "items that chose them": found.get("in_sample")}
-    rows = [
-        (name, number(e.get("g"), ".2f"), interval(e.get("low"), e.get("high"), ".2f"))
-        for name, e in effects.items()
-        if e
+    rows = [{"items": name, **_effect(effect)} for name, effect in effects.items() if effect]
+    named = [
+        {"what": CALIBRATION.get(key) or key, "value": value}
+        for key, value in (calibration or {}).items()
     ]
-    if rows:
-        tables.append(make_table("Effect of the contrast", ("Items", "Hedges' g", "95%"), rows))
-    if calibration:
-        named = [(CALIBRATION.get(key) or key, _plain(value)) for key, value in calibration.items()]
-        tables.append(make_table("Calibration against shuffled labels", ("What", "Value"), named))
     confounds: Sequence[Row] = results.section("confounds") or []
-    if confounds:
-        tables.append(_confound_table(confounds))
-    return tables
+    others = [
+        {"measure": row["measure"], "positive": row["positive"], "negative": row["negative"]}
+        | _effect(row)
+        for row in confounds
+    ]
+    tables = (
+        table("Effect of the contrast", rows, "items", "Hedges' g:.2f",
+              "95% = {low:.2f} to {high:.2f}"),
+        Table("Calibration against shuffled labels", _CALIBRATED, named),
+        table("What else differs between the conditions", others, "measure", "positive:.2f",
+              "negative:.2f", "Hedges' g:+.2f", "95% = {low:+.2f} to {high:+.2f}"),
+    )  # fmt: skip
+    return [one for one in tables if one.rows]
 
 
-def _confound_table(rows: Sequence[Row]) -> Table:
-    return make_table(
-        "What else differs between the conditions",
-        ("Measure", "Positive", "Negative", "Hedges' g", "95%"),
-        [
-            (
-                row["measure"],
-                number(row["positive"], ".2f"),
-                number(row["negative"], ".2f"),
-                number(row.get("g"), "+.2f"),
-                interval(row.get("low"), row.get("high"), "+.2f"),
-            )
-            for row in rows
-        ],
-    )
+def _effect(found: Row) -> dict[str, Any]:
+    return {"Hedges' g": found.get("g"), "low": found.get("low"), "high": found.get("high")}
+
+
+def _plain(row: Row) -> str:
+    value = row["value"]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.4g}" if is_number else str(value)
+
+
+_CALIBRATED = (Column("What", "{what}"), Column("Value", _plain))
 
 
 def _lesion_tables(results: Results) -> list[Table]:
-    tables = [dissociation_table(results)]
-    if any(row.condition == "lesion" for row in results.summary):
-        tables.append(lesion_table("All lesions of the study", results.summary, results.study))
-    return [table for table in tables if table is not None]
-
-
-def _plain(value: Any) -> Number | str:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number(value, ".4g") if is_number else str(value)
+    found = dissociation_table(results)
+    try:
+        lesions = [lesion_table("All lesions of the study", lesions_of(results))]
+    except LsnsError:
+        lesions = []
+    return [found, *lesions] if found else lesions
 
 
 def _manifests(results: Results) -> list[tuple[str, str]]:
@@ -255,55 +243,5 @@ def _manifests(results: Results) -> list[tuple[str, str]]:
 def _versions(results: Results) -> Table | None:
     if not results.versions:
         return None
-    rows = [(str(name), str(version)) for name, version in results.versions.items()]
-    return make_table(f"Versions ({VERSIONS})", ("Package", "Version"), rows)
-
-
-def _policy(*scripts: str) -> str:
-    """Nothing is loaded from anywhere, and no other script than these runs."""
-    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-
-
-def _asset(name: str) -> str:
-    text = files("lsns.report").joinpath("templates", name).read_text(encoding="utf-8")
-    # As a browser reads it: the hash of a script is of that.
-    return text.replace("\r\n", "\n")
-
-
-def _environment() -> Environment:
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise LsnsError("the page needs jinja2; pip install 'lsns[report]'") from None
-    environment = Environment(
-        loader=PackageLoader("lsns.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["apart"] = apart
-    environment.filters["short"] = lambda text: shorten(str(text), LONGEST_NAME)
-    return environment
-
-
-def _finalize(value: Any) -> Any:
-    """Whatever the template writes: hidden characters are seen. What is markup is ours."""
-    return visible_text(value) if type(value) is str else value
-
-
-def _plotly_js() -> str:
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise LsnsError("the page needs plotly; pip install 'lsns[report]'") from None
-    return get_plotlyjs().replace("\r\n", "\n")
+    rows = [{"package": str(name), "version": str(v)} for name, v in results.versions.items()]
+    return table(f"Versions ({VERSIONS})", rows, "package", "version")

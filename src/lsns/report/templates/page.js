@@ -1,102 +1,151 @@
 "use strict";
 (() => {
   const root = document.documentElement;
-  const { figures, dark } = JSON.parse(document.getElementById("data").textContent);
+  const { charts, config } = JSON.parse(document.getElementById("data").textContent);
   const system = window.matchMedia("(prefers-color-scheme: dark)");
-  const touch = window.matchMedia("(pointer: coarse)");
   const button = document.getElementById("theme");
-  // No bar of buttons over the plot: those below it can be reached by keyboard.
-  // No tips either: they are outside of all landmarks, and pale. Not responsive: from a narrow
-  // window to a wide one, plotly leaves the legend where it was.
-  const config = {
-    responsive: false, displaylogo: false, displayModeBar: false, showTips: false,
-  };
-  // In pixels: what is a narrow plot, and what is as wide as paper of any usual size.
-  const narrow = 560;
+  // In pixels: below this, names and legends are narrower; as wide as paper of any usual size.
+  const narrow = 440;
   const paper = 680;
-  const widths = new Map();
+  const views = new Map();
   let printing = false;
-  let turns = 0;
+
+  const narrower = {
+    ...config,
+    axis: { ...config.axis, labelLimit: 130 },
+    legend: { ...config.legend, columns: 1 },
+  };
 
   const isDark = () =>
-    !printing && (root.dataset.theme === "auto" ? system.matches : root.dataset.theme === "dark");
+    root.dataset.theme === "auto" ? system.matches : root.dataset.theme === "dark";
+  const placeOf = (kind) => document.getElementById(`plot-${kind}`);
 
-  const plotOf = (kind) => document.getElementById(`plot-${kind}`);
+  // Rows out of columns.
+  const unpacked = (datasets) =>
+    Object.fromEntries(
+      Object.entries(datasets).map(([name, columns]) => {
+        const fields = Object.keys(columns);
+        const columnOf = (field) =>
+          typeof columns[field] === "string" ? columnOf(columns[field]) : columns[field];
+        const rows = (fields.length ? columnOf(fields[0]) : []).map((_, row) =>
+          Object.fromEntries(fields.map((field) => [field, columnOf(field)[row]]))
+        );
+        return [name, rows];
+      })
+    );
 
-  // A copy, in the colours of the theme: plotly writes into what it is given.
-  const copied = (value, key) => {
-    if (Array.isArray(value)) return value.map((item) => copied(item, key));
-    if (value && typeof value === "object") {
-      return Object.fromEntries(
-        Object.entries(value).map(([name, item]) => [name, copied(item, name)])
-      );
-    }
-    if (typeof value !== "string" || !/color$/.test(key) || !isDark()) return value;
-    const base = value.slice(0, 7);
-    return Object.hasOwn(dark, base) ? dark[base] + value.slice(7) : value;
+  // What a mark is, beside it. A text of a model or a file stays a text.
+  const tip = document.createElement("div");
+  tip.id = "tip";
+  tip.hidden = true;
+  document.getElementById("main").append(tip);
+  const showTip = (_, event, __, value) => {
+    const known = Object.entries(value ?? {});
+    tip.hidden = known.length === 0;
+    tip.replaceChildren(
+      ...known.map(([name, text]) => {
+        const line = document.createElement("div");
+        const head = document.createElement("span");
+        head.textContent = `${name} `;
+        const told = document.createElement("bdi");
+        told.textContent = text;
+        line.append(head, told);
+        return line;
+      })
+    );
+    const { clientWidth, clientHeight } = root;
+    const left = Math.min(event.clientX + 14, clientWidth - tip.offsetWidth - 4);
+    const below = event.clientY + 18;
+    const above = event.clientY - tip.offsetHeight - 12;
+    tip.style.left = `${Math.max(4, left)}px`;
+    tip.style.top = `${below + tip.offsetHeight < clientHeight ? below : Math.max(4, above)}px`;
   };
 
-  const draw = (kind) => {
-    const plot = plotOf(kind);
-    const { data, layout } = copied(figures[kind], "");
-    layout.width = printing ? Math.min(plot.clientWidth, paper) : plot.clientWidth;
-    // For what is not drawn yet, the room is kept.
-    plot.style.height = `${layout.height}px`;
-    // With a finger, a drag scrolls the page.
-    if (touch.matches) layout.dragmode = false;
-    widths.set(kind, layout.width);
-    if (layout.width < narrow) {
-      layout.font.size = 12;
-      layout.margin.l = 8;
-      // A panel's title has the room above the names beside it, too.
-      for (const note of layout.annotations ?? []) {
-        if (note.xref === "paper") [note.x, note.xanchor] = [1, "right"];
-      }
+  // To the width of its place: what stands beside the axes is known once it is drawn.
+  const fit = async (kind, width) => {
+    const view = views.get(kind);
+    const signals = Object.keys(view.getState({ signals: () => true }).signals);
+    const names = signals.filter((name) => /^(width|childWidth|concat_\d+_width)$/.test(name));
+    for (let turn = 0; turn < 3; turn++) {
+      const drawn = Number(placeOf(kind).querySelector("svg").getAttribute("width"));
+      if (Math.round(drawn) === Math.round(width)) break;
+      for (const name of names) view.signal(name, Math.max(40, view.signal(name) + width - drawn));
+      await view.runAsync();
     }
-    return Plotly.react(plot, data, layout, config);
   };
 
-  const drawAll = async () => {
-    const turn = ++turns;
-    delete root.dataset.drawn;
-    button.textContent = isDark() ? "Light theme" : "Dark theme";
-    for (const kind of Object.keys(figures)) {
-      await draw(kind);
-      // The theme has changed again: that call draws all.
-      if (turn !== turns) return;
-    }
+  const draw = async (kind) => {
+    const place = placeOf(kind);
+    const spec = { ...charts[kind], datasets: unpacked(charts[kind].datasets) };
+    // Within, and unseen by readers: Vega gives what it draws in a role and a name of its own.
+    const inner = document.createElement("div");
+    inner.ariaHidden = "true";
+    place.replaceChildren(inner);
+    const { view } = await vegaEmbed(inner, spec, {
+      config: place.clientWidth < narrow ? narrower : config,
+      ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: showTip,
+    });
+    views.set(kind, view);
+    place.view = view;
+    await fit(kind, place.clientWidth);
+  };
+
+  const fitAll = async () => {
+    const most = printing ? paper : Infinity;
+    for (const kind of views.keys()) await fit(kind, Math.min(placeOf(kind).clientWidth, most));
     root.dataset.drawn = "true";
   };
 
-  button.addEventListener("click", () => {
+  const drawAll = async () => {
+    for (const kind of Object.keys(charts)) await draw(kind);
+    await fitAll();
+  };
+
+  // Colours are variables of the page's style: nothing is drawn anew.
+  const name = () => {
+    if (button) button.textContent = isDark() ? "Light theme" : "Dark theme";
+  };
+  button?.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    drawAll();
+    name();
   });
-  system.addEventListener("change", () => {
-    if (root.dataset.theme === "auto") drawAll();
-  });
+  system.addEventListener("change", name);
   let waiting = 0;
   window.addEventListener("resize", () => {
-    // A phone tells of every change of its height: what is zoomed stays so.
-    if ([...widths].every(([kind, width]) => plotOf(kind).clientWidth === width)) return;
     clearTimeout(waiting);
     delete root.dataset.drawn;
-    waiting = setTimeout(drawAll, 100);
+    waiting = setTimeout(fitAll, 100);
   });
   for (const [event, state] of [["beforeprint", true], ["afterprint", false]]) {
     window.addEventListener(event, () => {
       printing = state;
-      drawAll();
+      fitAll();
     });
   }
 
-  document.addEventListener("click", (event) => {
+  // With the colours of the theme: outside of the page they are no variables.
+  const picture = async (kind) => {
+    const style = getComputedStyle(placeOf(kind));
+    const svg = (await views.get(kind).toSVG(3)).replace(/var\((--c[0-9a-f]{6})\)/g, (_, name) =>
+      style.getPropertyValue(name).trim()
+    );
+    const image = new Image();
+    image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    return canvas.toDataURL("image/png");
+  };
+
+  document.addEventListener("click", async (event) => {
     const { reset, save } = event.target.closest("button")?.dataset ?? {};
     if (reset) draw(reset);
     if (save) {
-      const { clientWidth: width, clientHeight: height } = plotOf(save);
-      const options = { format: "png", scale: 3, filename: `lsns-${save}`, width, height };
-      Plotly.downloadImage(plotOf(save), options);
+      const link = document.createElement("a");
+      link.download = `lsns-${save}.png`;
+      link.href = await picture(save);
+      link.click();
     }
   });
 
@@ -127,5 +176,6 @@
     head.querySelector("button").addEventListener("click", () => sort(head));
   }
 
+  name();
   drawAll();
 })();

@@ -7,14 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lsns.evaluation.study import SummaryRow
-from lsns.report.figures_study import scale_of
-from lsns.report.figures_style import control_look
-from lsns.report.page_figures_study import own_lesion, unit_of
-from lsns.report.page_figures_units import score_words, visible_label
-from lsns.report.page_spec import shorten
-from lsns.report.page_tables import number, p_text, span
+from lsns.report.figures_study import Lesion, own_lesion
+from lsns.report.figures_units import score_words, within
 from lsns.report.results import Results, Row, ScoredUnits
+from lsns.report.style import control_look, p_text
+from lsns.report.visible import LONGEST_HOVER, LONGEST_WORDS, shorten
 
 POOLING = {
     "last-token": "read at the last token",
@@ -28,8 +25,6 @@ LEVELS = {
     "bad": "does not stand",
     "open": "was not measured, or not enough",
 }
-# Characters of a name in the title, and in a sentence.
-LONGEST_TITLE, LONGEST_NAME = 80, 200
 
 
 @dataclass(frozen=True)
@@ -51,21 +46,25 @@ def title_of_page(results: Results) -> str:
     """What the page is about."""
     model, network = model_name(results), _part(results, "stimuli").get("name")
     if results.localization is None:
-        return f"Lesions of {shorten(model, LONGEST_TITLE)}"
-    name = shorten(str(network or "selected"), LONGEST_TITLE)
-    return f"{name[:1].upper()}{name[1:]} units of {shorten(model, LONGEST_TITLE)}"
+        return f"Lesions of {shorten(model, LONGEST_HOVER)}"
+    name = shorten(str(network or "selected"), LONGEST_HOVER)
+    return f"{name[:1].upper()}{name[1:]} units of {shorten(model, LONGEST_HOVER)}"
 
 
 def model_name(results: Results) -> str:
     """The model in short: of a path the last part; in the manifest it is whole."""
     named, studied = _part(results, "model"), _studied_model(results)
     name = named.get("label") or _last_part(str(named.get("name") or studied or ""))
-    return shorten(str(name) or "a model that is not named", LONGEST_NAME)
+    return shorten(str(name) or "a model that is not named")
 
 
 def _studied_model(results: Results) -> str:
-    model = {} if results.study is None else results.study.manifest.get("model") or {}
-    return str(model.get("name") or "")
+    return str((_study(results).get("model") or {}).get("name") or "")
+
+
+def _study(results: Results) -> Mapping[str, Any]:
+    """The manifest of the study; empty without one."""
+    return {} if results.study is None else results.study.manifest
 
 
 def _last_part(name: str) -> str:
@@ -77,13 +76,10 @@ def finding(results: Results) -> str:
     """What was selected, in words: model, precision, units, contrast, protocol, t."""
     found = results.localization
     if found is None:
-        about, name = (
-            "" if results.study is None else str(results.study.manifest.get("about") or ""),
-            _studied_model(results),
-        )
+        about, name = str(_study(results).get("about") or ""), _studied_model(results)
         if name and about.startswith(name):
             about = _last_part(name) + about.removeprefix(name)
-        about = shorten(about, 2 * LONGEST_NAME)
+        about = shorten(about, 2 * LONGEST_WORDS)
         studied = f"A study of lesions, of {about}. " if about else ""
         return f"{studied}There is no localization in this folder, so no units are shown."
     return " ".join(_sentences(results, found))
@@ -133,7 +129,7 @@ def _sentences(results: Results, found: ScoredUnits) -> Iterator[str]:
     )
     if stimuli:
         numbers = f"{stimuli.get('positive')} positive against {stimuli.get('negative')} negative"
-        name = shorten(str(stimuli.get("name")), LONGEST_NAME)
+        name = shorten(str(stimuli.get("name")))
         yield (f"The contrast “{name}” has {numbers} texts{_protocol(_part(results, 'protocol'))}.")
     t_values, p_values = found.t_values[units], found.p_values[units]
     if units.any():
@@ -145,9 +141,9 @@ def _sentences(results: Results, found: ScoredUnits) -> Iterator[str]:
 
 def _precision(results: Results) -> str:
     model = _part(results, "model")
-    details = [shorten(str(model["dtype"]), LONGEST_NAME)] if model.get("dtype") else []
+    details = [shorten(str(model["dtype"]))] if model.get("dtype") else []
     if model.get("quantization"):
-        details.append(shorten(f"{model['quantization']} weights", LONGEST_NAME))
+        details.append(shorten(f"{model['quantization']} weights"))
     if not model.get("pretrained", True):
         details.append(f"random weights, seed {model.get('init_seed')}")
     return f" ({', '.join(details)})" if details else ""
@@ -155,15 +151,15 @@ def _precision(results: Results) -> str:
 
 def _selection(results: Results, found: ScoredUnits) -> str:
     selection = _part(results, "selection")
-    place = shorten(str(selection.get("localize_range") or "100-100"), LONGEST_NAME)
-    share = number(selection.get("percentage"), "g")
-    amount = f"{found.mask.count} units" if share.value is None else f"{share.text}%"
+    place = shorten(str(selection.get("localize_range") or "100-100"))
+    share = selection.get("percentage")
+    amount = f"{found.mask.count} units" if share is None else f"{share:g}%"
     where = "of every layer" if selection.get("per_layer") else "over all layers"
     places = {"100-100": "the highest", "0-0": "the lowest"}
     drawn = f"drawn at random between percentiles {place} (seed {selection.get('seed')})"
     barred = ", outlier units excluded" if selection.get("exclude_outliers") else ""
     how = places.get(place, drawn)
-    return f"{amount} {where}, {how} by {visible_label(score_words(found))}{barred}"
+    return f"{amount} {where}, {how} by {within(score_words(found))}{barred}"
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
@@ -171,7 +167,7 @@ def _protocol(protocol: Mapping[str, Any]) -> str:
         return ""
     tokens, pooling = (
         protocol.get("max_tokens"),
-        shorten(str(protocol.get("pooling")), LONGEST_NAME),
+        shorten(str(protocol.get("pooling"))),
     )
     cut = "whole" if tokens is None else f"cut to their first {tokens} tokens"
     return f", {cut} and {POOLING.get(pooling, f'pooled by {pooling}')}"
@@ -189,8 +185,8 @@ def _unit_numbers(results: Results) -> Iterator[KeyNumber]:
     both, total = units & outliers, float(found.magnitudes[units].sum())
     part = float(found.magnitudes[both].sum()) / total if total > 0 else 0.0
     audited = results.section("outliers") or {}
-    expected = number(audited.get("expected"), ".1f")
-    chance = "" if expected.value is None else f"; chance: {expected.text} units"
+    expected = audited.get("expected")
+    chance = "" if expected is None else f"; chance: {expected:.1f} units"
     yield KeyNumber(
         "Outliers among them", str(int(both.sum())), f"{part:.0%} of the mask's magnitude{chance}"
     )
@@ -200,7 +196,7 @@ def _reliability(results: Results) -> KeyNumber:
     rows: Sequence[Row] = (results.section("reliability") or {}).get("rows") or []
     row = next((r for r in rows if r["chosen"] and r["split"] == "halves"), None)
     if row is None:
-        why = shorten(results.missing("reliability") or "not of halves", LONGEST_NAME)
+        why = shorten(results.missing("reliability") or "not of halves")
         return KeyNumber("Split-half Dice", "–", f"not measured: {why}")
     return KeyNumber("Split-half Dice", f"{row['dice']:.2f}", f"{row['dice_chance']:.3f} by chance")
 
@@ -208,10 +204,10 @@ def _reliability(results: Results) -> KeyNumber:
 def _held_out(results: Results) -> KeyNumber:
     effect = (results.section("selectivity") or {}).get("held_out") or {}
     if not {"g", "low", "high"} <= effect.keys():
-        why = shorten(results.missing("selectivity") or "not in the audit", LONGEST_NAME)
+        why = shorten(results.missing("selectivity") or "not in the audit")
         return KeyNumber("Held-out effect", "–", f"not measured: {why}")
-    ends = span(effect["low"], effect["high"], ".2f")
-    return KeyNumber("Held-out effect", f"g {effect['g']:.2f}", f"95% {ends}")
+    ends = f"95% {effect['low']:.2f} to {effect['high']:.2f}"
+    return KeyNumber("Held-out effect", f"g {effect['g']:.2f}", ends)
 
 
 def _lesion(results: Results) -> KeyNumber:
@@ -219,26 +215,18 @@ def _lesion(results: Results) -> KeyNumber:
     if not found:
         return KeyNumber("Lesion effect", "–", "not measured: no study of a lesion by this mask")
     item, row = found[0], found[0].row
-    scale, _ = scale_of([row])
-    low, high = sorted(scale * end for end in row.effect[1:])
-    note = f"{unit_of(row)} on {shorten(row.benchmark, 40)} (95% {span(low, high, '+.1f')})"
+    change, low, high = item.change(row)
+    note = f"{item.unit} on {shorten(row.benchmark, 40)} (95% {low:+.1f} to {high:+.1f})"
     for rest in found[1:]:
-        note += f"; without outliers {scale * rest.row.effect[0]:+.1f}"
-    controls = [] if results.study is None else results.study.controls_of(row)
-    p_values = {one.kind: one.p for one in controls}
-    kinds = [
-        _control_words(kind, rows, p_values.get(kind), scale)
-        for kind, rows in item.controls.items()
-    ]
+        note += f"; without outliers {rest.change(rest.row)[0]:+.1f}"
+    kinds = [_control_words(item, kind) for kind in item.controls]
     note += f"; controls: {', '.join(kinds)}" if kinds else "; no controls"
-    return KeyNumber("Lesion effect", f"{scale * row.effect[0]:+.1f}", note)
+    return KeyNumber("Lesion effect", f"{change:+.1f}", note)
 
 
-def _control_words(
-    kind: str, controls: Sequence[SummaryRow], p_value: float | None, scale: float
-) -> str:
-    mean = scale * sum(row.effect[0] for row in controls) / len(controls)
-    words = f"{shorten(control_look(kind).words, 40)} {mean:+.1f}"
+def _control_words(item: Lesion, kind: str) -> str:
+    changes, p_value = item.changes(kind), item.p_values.get(kind)
+    words = f"{shorten(control_look(kind).words, 40)} {sum(changes) / len(changes):+.1f}"
     return words if p_value is None else f"{words} (p {p_value:.2g})"
 
 
