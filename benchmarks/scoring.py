@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -87,7 +87,7 @@ def matmul_rate(model: Any, seconds: float = 2.0) -> float:
 
 
 @contextmanager
-def counted(module: torch.nn.Module) -> Iterator[list[int]]:
+def counted(module: torch.nn.Module) -> Generator[list[int]]:
     """Count the operations of all linear layers, the head's among them, without attention's own."""
     total = [0]
 

@@ -1,5 +1,4 @@
-"""
-Build `minimal_pairs.jsonl`: English minimal pairs, 80 for each phenomenon of `minimal_pairs.yaml`.
+"""Build `minimal_pairs.jsonl`: minimal pairs, 80 for each phenomenon of `minimal_pairs.yaml`.
 
 The grammar. `vocabulary` has lists of entries, parted by `;`. An entry has one text for each of the
 list's `forms`, parted by `,`; of texts parted by `/` one is drawn. A template is one pair: `{list}`

@@ -1,5 +1,4 @@
-"""
-Build `language.csv`: 240 sentences, each paired with a string of nonwords.
+"""Build `language.csv`: 240 sentences, each paired with a string of nonwords.
 
 The sentences are read from `sentences.txt`; the nonwords are made here. Every nonword has as many
 letters as the sentence's word at the same position.
@@ -82,6 +81,7 @@ def english_words(lowest_zipf: float) -> list[str]:
 
 
 def zipf(word: str) -> float:
+    """Frequency of a word, log10 per billion words."""
     return zipf_frequency(word, "en", wordlist="large")
 
 
@@ -223,12 +223,14 @@ def build(sentences: list[str]) -> str:
 
 
 def to_csv(rows: list[tuple[str, str, str]]) -> str:
+    """The rows as CSV."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
 
 
 def main() -> int:
+    """Build the file, or compare."""
     parser = argparse.ArgumentParser(description="Build the language stimuli.")
     parser.add_argument("--check", action="store_true", help="only compare with the file on disk")
     check_only = parser.parse_args().check

@@ -1,5 +1,4 @@
-"""
-Build `language-further.csv`: three further conditions out of the pairs of `language.csv`.
+"""Build `language-further.csv`: three further conditions out of the pairs of `language.csv`.
 
 - `scrambled`: the words of each sentence in another order.
 - `word-lists`: the words of all sentences, dealt so that no list has two words of one sentence.
@@ -252,6 +251,7 @@ def row(condition: str, words: Words, group: str = "") -> Row:
 
 
 def main() -> int:
+    """Build the file, or compare."""
     parser = argparse.ArgumentParser(description="Build the further conditions of language.")
     parser.add_argument("--check", action="store_true", help="only compare with the file on disk")
     check_only = parser.parse_args().check

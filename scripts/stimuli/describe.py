@@ -1,5 +1,4 @@
-"""
-Print a Markdown table of statistics of stimulus files.
+"""Print a Markdown table of statistics of stimulus files.
 
 Usage: `python scripts/stimuli/describe.py FILE... [--tokenizer FOLDER]`. A file is a CSV with the
 columns `text,condition,group`; each of its conditions is one row of the table. Token counts need
@@ -100,6 +99,7 @@ def load_zipf() -> Zipf | None:
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description="Describe stimulus files in a Markdown table.")
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--tokenizer", type=Path, help="folder of a transformers tokenizer")

@@ -7,7 +7,7 @@ the hooks, so that no more than one block's hidden states are held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -227,7 +227,7 @@ def _dtype_name(model: BaseModel) -> str:
 
 
 @contextmanager
-def explained_memory() -> Iterator[None]:
+def explained_memory() -> Generator[None]:
     """Turn running out of memory on a device into one line."""
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -558,7 +558,7 @@ def _say_written(*paths: Path, after: str = "") -> None:
 
 
 @contextmanager
-def _asked(model: _Model, options: specs.Protocol) -> Iterator[SharedRequest]:
+def _asked(model: _Model, options: specs.Protocol) -> Generator[SharedRequest]:
     """The model, loaded once and when it is needed; meanwhile torch has the threads asked for."""
     from lsns.models.factory import SharedRequest
     from lsns.plugins import load_module

@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -154,7 +154,7 @@ class _Worker:
 
 
 @contextmanager
-def _blocked() -> Iterator[None]:
+def _blocked() -> Generator[None]:
     """A process that is started now never sees Ctrl-C, which this one handles for it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

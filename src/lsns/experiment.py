@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -137,7 +137,7 @@ def run_experiment(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Generator[None]:
     """Keep other runs out of the folder; wait for one that is in it."""
     path = folder / ".lock"
     with locked(path, f"another run into {folder}"):
@@ -254,12 +254,11 @@ class _Run:
         return {**manifest, "run": self.digest}
 
     def take_over(self) -> list[Path]:
-        """Write the config, and remove what an earlier run said of itself; its cells are kept,
-        which their content names.
+        """Write the config, and remove what an earlier run said of itself.
 
-        In this order, so that a run that is killed in between loses nobody's config, and leaves one
-        that fits none of the earlier parts. The earlier units go last: beside them, what other
-        commands wrote is known for another run's.
+        Its cells are kept, which their content names. In this order, so that a run that is killed
+        in between loses nobody's config, and leaves one that fits none of the earlier parts. The
+        earlier units go last: beside them, what other commands wrote is known for another run's.
         """
         remove(self.folder / named.PAGE)
         text = f"{self.config.to_text()}{named.RUN_LINE}{self.digest}"

@@ -71,9 +71,10 @@ class Measurement:
 
     @cached_property
     def items(self) -> Mapping[str, Any]:
-        """What is known of each item, positive ones first: lists `fold`, `tokens` (that are read),
-        `whole` (tokens of the whole text), `special` (special ones among those read) and
-        `ends_special` (1 where the last token read is a special one).
+        """What is known of each item, positive ones first, in lists by name.
+
+        `fold`, `tokens` (that are read), `whole` (tokens of the whole text), `special` (special
+        ones among those read) and `ends_special` (1 where the last token read is a special one).
         """
         return self.store.manifest["items"]
 
@@ -320,8 +321,9 @@ def _as_asked(
     key: a copied folder, a file that was moved.
     """
     named = model.source() if isinstance(model, ModelRequest) else model
-    # A request that was found in the cache has a source: a registered model is always loaded.
-    assert named is not None
+    if named is None:
+        # A registered model is always loaded, and never found in the cache as it was asked for.
+        raise LsnsError(f"model {model.name!r} has no files to be known by; load it first")
     of = found.store.manifest["of"]
     commit = named.revision if isinstance(named, ModelSource) else named.commit
     asked = {"name": model.name, "label": named.label, "revision": model.revision}

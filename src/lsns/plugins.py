@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -108,7 +108,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _current_folder() -> Iterator[None]:
+def _current_folder() -> Generator[None]:
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:

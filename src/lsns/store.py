@@ -20,7 +20,7 @@ import socket
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -84,7 +84,7 @@ def prepare_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path) -> Generator[Path]:
     """Yield a temporary path that becomes `path` if the block ends well, else vanishes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path, what: str = "", *, once: bool = False) -> Iterator[None]:
+def locked(path: Path, what: str = "", *, once: bool = False) -> Generator[None]:
     """Hold the lock file `path`, so that two processes do not do the same work at once.
 
     Where the file system has no locks, that is said, and the work goes on without: files are
@@ -326,8 +326,10 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def name_part(text: object) -> str:
-    """A text as a part of a file's name: what cannot stand there is replaced, and then its digest
-    follows, so that two texts never become one. Most texts stay as they are.
+    """A text as a part of a file's name.
+
+    What cannot stand there is replaced, and then the text's digest follows, so that two texts never
+    become one. Most texts stay as they are.
 
     >>> name_part("gpt2"), name_part("../gpt2")
     ('gpt2', '-.-gpt2~6e499fa7')
@@ -460,7 +462,7 @@ class Store:
         return self.folder.with_name(f"{self.folder.name}.{ending}")
 
     @contextmanager
-    def alone(self, what: str) -> Iterator[None]:
+    def alone(self, what: str) -> Generator[None]:
         """Keep other runs from this computation; wait for one that is at it, which is said.
 
         What a run that was killed left half-written is removed.

@@ -14,7 +14,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -173,7 +173,7 @@ class _Bar(Progress):
 @contextmanager
 def progress(
     total: int, *, unit: str = "text", words: str = "", ready: int = 0, shown: bool = True
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Show on standard error how far a long step is: as a bar, or as lines where it is no terminal.
 
     Args:
@@ -196,7 +196,7 @@ def progress(
 
 
 @contextmanager
-def quieted(quiet: bool = True) -> Iterator[None]:
+def quieted(quiet: bool = True) -> Generator[None]:
     """Report errors only: no notes, no warnings, no progress."""
     if not quiet:
         yield

@@ -7,7 +7,7 @@ the rest. So a run that was stopped goes on, and several workers give the bytes 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +109,7 @@ def _calls(chunks: Sequence[Chunk], missing: Sequence[int], at_once: int) -> Ite
 
 
 @contextmanager
-def _told(done: Callable[[], tuple[int, int]], unit: str, folder: Path) -> Iterator[None]:
+def _told(done: Callable[[], tuple[int, int]], unit: str, folder: Path) -> Generator[None]:
     try:
         yield
     except KeyboardInterrupt:

@@ -64,13 +64,12 @@ def count_units(
     Raises:
         LsnsError: both or neither given, out of bounds, or less than one unit.
     """
-    if (percentage is None) == (num_units is None):
-        raise LsnsError("give either a percentage or a number of units, and not both")
-    if num_units is not None:
+    if num_units is not None and percentage is None:
         if not float(num_units).is_integer() or not 1 <= num_units <= total:
             raise LsnsError(f"num-units must lie between 1 and {total}, all units; got {num_units}")
         return int(num_units)
-    assert percentage is not None
+    if percentage is None or num_units is not None:
+        raise LsnsError("give either a percentage or a number of units, and not both")
     if not (math.isfinite(percentage) and 0 < percentage <= 100):
         raise LsnsError(f"percentage must be above 0 and at most 100; got {percentage}")
     # Exact arithmetic on the decimal that was written: 0.29 / 100 * 10000 is 28.999... in floats.

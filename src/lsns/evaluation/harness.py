@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -340,7 +340,7 @@ def _version() -> str:
 
 
 @contextmanager
-def _sandboxed() -> Iterator[None]:
+def _sandboxed() -> Generator[None]:
     """Templates of tasks do not reach into Python: in lm-eval's own environment they can."""
     from jinja2.sandbox import SandboxedEnvironment
 
@@ -357,7 +357,7 @@ def _sandboxed() -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _undisturbed() -> Generator[None]:
     """Nothing global is changed by lm-eval: generators of Python, numpy and torch, and logging.
 
     Its own messages would come between the lines of a progress bar.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -50,7 +50,7 @@ def lesion(
     mode: Mode = "zero",
     *,
     means: Float[Array, "n_layers hidden_size"] | None = None,
-) -> Iterator[Lesion]:
+) -> Generator[Lesion]:
     """Replace the selected units at the output of their blocks, for every token.
 
     Holds for prompt and generated tokens, with and without the KV cache. Lesions can be nested:

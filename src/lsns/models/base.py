@@ -7,7 +7,7 @@ A subclass supplies four methods (`_load_model`, `_setup_tokenizer`, `_get_model
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -253,7 +253,7 @@ class BaseModel(ABC):
         return ids
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Generator[None]:
         """Evaluation mode without gradients; every module's own mode is put back."""
         training = [module for module in self.model.modules() if module.training]
         self.model.eval()

@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -359,7 +359,7 @@ def _say_once(message: str) -> None:
 
 
 @contextmanager
-def _bars() -> Iterator[None]:
+def _bars() -> Generator[None]:
     """The hub's own bars on a terminal, and none elsewhere or where nothing is to be reported."""
     from huggingface_hub import utils
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -36,7 +36,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 @contextmanager
-def loading(name: str) -> Iterator[None]:
+def loading(name: str) -> Generator[None]:
     """Have transformers load a model quietly, and turn what it raises into one line."""
     memory = f"model {name!r} does not fit on the device"
     with explained(f"model {name!r} could not be loaded", memory), quiet_transformers():
@@ -44,7 +44,7 @@ def loading(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def explained(failure: str, memory: str) -> Iterator[None]:
+def explained(failure: str, memory: str) -> Generator[None]:
     """Turn what transformers raises into one line.
 
     Args:
@@ -83,7 +83,7 @@ def _in_a_line(error: Exception) -> str:
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Generator[None]:
     """Neither bars nor advice from transformers; both settings are put back."""
     from transformers.utils import logging
 

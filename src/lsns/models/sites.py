@@ -5,7 +5,7 @@ A hook stands only as long as a context lasts, and is removed after an exception
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -65,7 +65,7 @@ class Site:
     @contextmanager
     def reading(
         self, blocks: Sequence[nn.Module], take: Callable[[int, torch.Tensor], None]
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         """Have `take(layer, hidden)` called each time that a layer has run.
 
         Raises:
@@ -91,7 +91,7 @@ class Site:
         changes: Mapping[int, Callable[[torch.Tensor], torch.Tensor | None]],
         *,
         lesion: Any = None,
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         """Have the units of some layers replaced each time that they run.
 
         Args:
@@ -171,7 +171,7 @@ def is_lesion(hook: object) -> bool:
 
 
 @contextmanager
-def without_lesions(module: nn.Module) -> Iterator[None]:
+def without_lesions(module: nn.Module) -> Generator[None]:
     """Lesions neither act nor count what runs meanwhile."""
     hooks = lesion_hooks(module)
     for hook in hooks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -168,7 +168,7 @@ def read_cells(
 
 
 @contextmanager
-def _long_fields() -> Iterator[None]:
+def _long_fields() -> Generator[None]:
     """Let csv read fields of any length; its limit, which is that of all threads, is put back."""
     with _LIMIT:
         before = csv.field_size_limit(LARGEST_BYTES)
