@@ -22,7 +22,7 @@ from lsns.cli import FigureKind, run
 from lsns.overlap import overlap
 from lsns.report.figures import COLUMN, KINDS, draw_svg, plot, save_chart, write_figure
 from lsns.report.figures_study import _longest_series, _of_mask, lesions_of
-from lsns.report.figures_units import expected_recurring, name_masks, over_median, recurring
+from lsns.report.figures_units import _expected_recurring, _name_masks, _over_median, _recurring
 from lsns.report.results import read_results
 from lsns.report.style import CONTROL_LOOKS, PAPER, one_two_five, spaced
 from tests.report.conftest import (
@@ -170,7 +170,7 @@ def test_outlier_audit_has_every_unit_once(made, results):
 def test_outlier_audit_of_silent_units(made):
     magnitudes = made.magnitudes.copy()
     magnitudes[0] = 0.0
-    assert (over_median(magnitudes) > 0).all()
+    assert (_over_median(magnitudes) > 0).all()
 
 
 def test_overlap_matrix(made, results):
@@ -191,7 +191,7 @@ def test_overlap_matrix(made, results):
 def test_recurring_dimensions(made, results):
     units, outliers = made.mask.units, made.metadata["outliers"]
     rows = rows_of(plot("recurrence", results), "state")
-    shown = recurring(units)
+    shown = _recurring(units)
     assert shown[0] == OUTLIER_DIMENSIONS[0]
     for state, cells in (("selected", units), ("outlier", outliers)):
         drawn = {(row["layer"], row["unit"]) for row in rows if row["state"] == state}
@@ -209,7 +209,7 @@ def test_recurrence_by_chance_is_that_of_random_masks():
         (np.stack([rng.permutation(row) for row in units]).sum(axis=0) > 1).sum()
         for _ in range(2000)
     ]
-    assert expected_recurring(units) == pytest.approx(np.mean(drawn), rel=0.02)
+    assert _expected_recurring(units) == pytest.approx(np.mean(drawn), rel=0.02)
 
 
 def test_effects_show_every_control_as_a_dot(results):
@@ -462,12 +462,12 @@ def test_panels_for_every_benchmark(results):
 def test_names_tell_masks_apart(models, results):
     found = [item.localization for item in models]
     folders = [item.folder for item in models]
-    assert name_masks(found, folders) == ["small", "middle", "deep"]
+    assert _name_masks(found, folders) == ["small", "middle", "deep"]
     pair = [results.localization, results.nmd]
-    assert name_masks(pair, [results.folder] * 2) == ["T-test", "NMD"]
-    assert name_masks(pair[:1], [results.folder]) == ["tiny"]
+    assert _name_masks(pair, [results.folder] * 2) == ["T-test", "NMD"]
+    assert _name_masks(pair[:1], [results.folder]) == ["tiny"]
     # Nothing in the manifests differs: the folders do.
-    assert name_masks(pair[:1] * 2, folders[:2]) == ["1 small", "2 middle"]
+    assert _name_masks(pair[:1] * 2, folders[:2]) == ["1 small", "2 middle"]
 
 
 def test_networks_of_one_model_are_named_by_network(results):

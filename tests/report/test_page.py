@@ -17,8 +17,8 @@ from lsns import LsnsError, UnitMask
 from lsns.cli import run
 from lsns.report.figures import KINDS, drawing
 from lsns.report.figures_study import lesions_of
-from lsns.report.figures_units import FINE, _thinned, cell_size
-from lsns.report.html import _library, json_for_people, json_in_html, page_spec
+from lsns.report.figures_units import FINE, _cell_size, _thinned
+from lsns.report.html import _json_in_html, _library, json_for_people, page_spec
 from lsns.report.page import SECTIONS, _show, make_page, write_page
 from lsns.report.results import Continued, Prompt, read_results
 from lsns.report.style import DARK, lines_of, p_text, table
@@ -481,7 +481,7 @@ def test_shortened_text():
 
 def test_json_of_both_kinds():
     content = {"</script>\u202e": ["&", float("nan"), "\ud800"]}
-    packed = json_in_html(content)
+    packed = _json_in_html(content)
     assert not set("<>&\u202e") & set(packed)
     assert json.loads(packed) == {"</script>\u202e": ["&", None, "\ud800"]}
     shown = json_for_people({"a": "é\u202e\ud800"})
@@ -521,7 +521,7 @@ def test_a_large_model_fits(results):
     found = large(results)
     assert len(make_page(found).encode()) < 8_000_000
     scores, outliers = (_show(kind, found) for kind in ("scores", "outliers"))
-    size = cell_size((80, 8192))
+    size = _cell_size((80, 8192))
     assert size == 33
     assert f"a cell is {size} neighbours" in scores.caption
     assert f"of which {FINE.others} are drawn" in outliers.caption
@@ -562,8 +562,8 @@ def test_thinning_keeps_the_ends(total, most):
 def test_cells_of_a_width_that_does_not_divide(results):
     found = large(results, n_layers=2, hidden_size=20_007)
     (cells, _) = datasets(_show("scores", found))
-    assert cell_size((2, 10_000)) == 1
-    assert cell_size((2, 20_007)) == 3
+    assert _cell_size((2, 10_000)) == 1
+    assert _cell_size((2, 20_007)) == 3
     assert len(cells) == 2 * 6669
     assert max(row["unit"] for row in cells) < 20_007
 

@@ -66,7 +66,7 @@ _NUMBERS = ("layer", "unit", "score:.4g", "t:.3f", "adjusted p:.2g", "mean |acti
 
 def layers(results: Results) -> Figure:
     """The share of each layer's units in the mask."""
-    units = localized(results).mask.units
+    units = _localized(results).mask.units
     shares, counts = 100 * units.mean(axis=1), units.sum(axis=1)
     top, mean = int(np.argmax(shares)), 100 * float(units.mean())
     rows = records({"layer": range(len(units)), "units": counts, "% of layer": shares})
@@ -88,8 +88,8 @@ def layers(results: Results) -> Figure:
 
 def heatmap(*results: Results) -> Figure:
     """The share of each layer's units, layers x models; of several results folders."""
-    found = [localized(item) for item in results]
-    names = name_masks(found, [item.folder for item in results])
+    found = [_localized(item) for item in results]
+    names = _name_masks(found, [item.folder for item in results])
     rows = [row for place, name in enumerate(names) for row in _column(place, name, found[place])]
     relative = len({len(item.mask.units) for item in found}) > 1
     title = "Depth (% of layers)" if relative else "Layer"
@@ -120,9 +120,9 @@ def scores(results: Results, limits: Limits = FINE) -> Figure:
         limits: of more units than cells, those of a layer that are side by side share a cell,
             which shows the one with the largest score by magnitude. The circles stay exact.
     """
-    found = localized(results)
+    found = _localized(results)
     units, label, count = found.mask.units, score_words(found), found.mask.count
-    chosen, size = found.scores[units], cell_size(units.shape, limits.cells)
+    chosen, size = found.scores[units], _cell_size(units.shape, limits.cells)
     places = np.stack(np.nonzero(units))
     ranked = places[:, np.argsort(-np.abs(chosen), kind="stable")]
     merged = "" if size == 1 else (
@@ -150,7 +150,7 @@ def scores(results: Results, limits: Limits = FINE) -> Figure:
 
 def methods(results: Results) -> Figure:
     """Units per layer by T-test and by NMD."""
-    found = localized(results)
+    found = _localized(results)
     if results.nmd is None:
         raise LsnsError(f"there is no {NMD}, the mask to compare with")
     first, second = found.mask.units, results.nmd.mask.units
@@ -188,7 +188,7 @@ def outliers(results: Results, limits: Limits = FINE) -> Figure:
         limits: of more units, some are drawn: evenly over the order of t, the extremes included;
             nothing is drawn at random.
     """
-    found, audited = localized(results), results.section("outliers") or {}
+    found, audited = _localized(results), results.section("outliers") or {}
     units, beyond = found.mask.units, found.outliers
     limit = float(audited.get("threshold", THRESHOLD))
     parts = (~units & ~beyond, units & ~beyond, ~units & beyond, units & beyond)
@@ -222,7 +222,7 @@ def overlaps(*results: Results) -> Figure:
             f"an overlap matrix needs two masks, and there is no {lacking}; "
             "several results folders can be given"
         )
-    names = name_masks([found for found, _ in pairs], [folder for _, folder in pairs])
+    names = _name_masks([found for found, _ in pairs], [folder for _, folder in pairs])
     masks = {name: found.mask.units for name, (found, _) in zip(names, pairs, strict=True)}
     rows = [
         _pair(names.index(first), names.index(second), both) | {"mask": second, "other mask": first}
@@ -239,10 +239,10 @@ def overlaps(*results: Results) -> Figure:
 
 def recurrence(results: Results) -> Figure:
     """Dimensions of the residual stream that are selected in most layers, and in which."""
-    found = localized(results)
+    found = _localized(results)
     units, beyond = found.mask.units, found.outliers
-    dimensions = recurring(units)
-    many, chance = int((units.sum(axis=0) > 1).sum()), expected_recurring(units)
+    dimensions = _recurring(units)
+    many, chance = int((units.sum(axis=0) > 1).sum()), _expected_recurring(units)
     counts = {"layers selected": units, "layers outlier": beyond}
     counts = {name: mask.sum(axis=0)[dimensions] for name, mask in counts.items()}
     runs = [_ranges(np.flatnonzero(units[:, one]).tolist()) for one in dimensions]
@@ -266,7 +266,7 @@ def recurrence(results: Results) -> Figure:
     )  # fmt: skip
 
 
-def localized(results: Results) -> ScoredUnits:
+def _localized(results: Results) -> ScoredUnits:
     """The localization.
 
     Raises:
@@ -289,7 +289,7 @@ def within(label: str) -> str:
     return label[:1].lower() + label[1:] if label.startswith(("Score", "Difference")) else label
 
 
-def name_masks(masks: Sequence[ScoredUnits], folders: Sequence[Path]) -> list[str]:
+def _name_masks(masks: Sequence[ScoredUnits], folders: Sequence[Path]) -> list[str]:
     """Short names that tell masks apart: the model, and of the rest what differs between them."""
     described = [_describe(found.mask) for found in masks]
     columns = list(zip(*described, strict=True))
@@ -323,21 +323,21 @@ def _describe(mask: UnitMask) -> tuple[str, ...]:
     )
 
 
-def recurring(units: Units, top: int = TOP_DIMENSIONS) -> list[int]:
+def _recurring(units: Units, top: int = TOP_DIMENSIONS) -> list[int]:
     """The dimensions selected in most layers, most first; ties by number."""
     counts = units.sum(axis=0)
     ranked = np.argsort(-counts, kind="stable")[:top]
     return [int(dimension) for dimension in ranked if counts[dimension] > 0]
 
 
-def expected_recurring(units: Units) -> float:
+def _expected_recurring(units: Units) -> float:
     """Dimensions selected in two layers or more if each layer's units were drawn at random."""
     shares = units.mean(axis=1)
     others = [np.prod(1 - np.delete(shares, layer)) for layer in range(len(shares))]
     return float(units.shape[1] * (1 - np.prod(1 - shares) - shares @ np.array(others)))
 
 
-def over_median(
+def _over_median(
     magnitudes: Float[Array, "n_layers hidden_size"],
 ) -> Float[Array, "n_layers hidden_size"]:
     """Magnitudes in medians of their layer; a unit that is always 0 is put at the smallest."""
@@ -347,7 +347,7 @@ def over_median(
     return np.maximum(ratio, smallest)
 
 
-def cell_size(shape: tuple[int, ...], most: int = FINE.cells) -> int:
+def _cell_size(shape: tuple[int, ...], most: int = FINE.cells) -> int:
     """How many neighbours of a layer share a cell of the score map."""
     n_layers, width = shape
     return next(size for size in range(1, width + 1) if n_layers * -(-width // size) <= most)
@@ -457,7 +457,7 @@ def _groups(found: ScoredUnits, parts: Sequence[Array], limits: Limits) -> alt.C
     """The units of each group, a group over those before it."""
     rows: list[dict[str, Any]] = []
     named: list[Look] = []
-    ratio = over_median(found.magnitudes)
+    ratio = _over_median(found.magnitudes)
     for (look, size), part in zip(_GROUPS, parts, strict=True):
         limit = limits.marked if named else limits.others
         words = f"{look.words} ({int(part.sum())})"
@@ -534,7 +534,7 @@ def _recurrence(marks: Sequence[style.Row], dimensions: Sequence[int], n_layers:
 
 
 def _ranges(layers: Sequence[int]) -> str:
-    """`[1, 2, 3, 7]` as `1–3, 7`."""
+    """Layers in words: those in a row as the first and the last of them, with a dash between."""
     found: list[list[int]] = []
     for layer in layers:
         if found and layer == found[-1][-1] + 1:

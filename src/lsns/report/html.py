@@ -55,7 +55,7 @@ def render(template: str, charts: Mapping[str, Spec], **texts: Any) -> str:
         style=Markup(style.replace("--dark: 0;", variables(DARK.items()))),  # noqa: S704
         library=Markup(library),  # noqa: S704
         script=Markup(script),  # noqa: S704
-        data=Markup(json_in_html({"charts": packed, "config": with_variables(PAGE)})),  # noqa: S704
+        data=Markup(_json_in_html({"charts": packed, "config": with_variables(PAGE)})),  # noqa: S704
         **texts,
     )
 
@@ -87,10 +87,10 @@ def _packed(spec: Spec) -> dict[str, Any]:
     return found
 
 
-def apart(text: str) -> Markup:
+def _apart(text: str) -> Markup:
     """A sentence with a text of others in it, as markup: words from right to left stay in place.
 
-    >>> apart("units of a<b" + chr(0x5D0) + " (float32)")
+    >>> _apart("units of a<b" + chr(0x5D0) + " (float32)")
     Markup('units of a&lt;b<bdi>א</bdi> (float32)')
     """
     from markupsafe import Markup, escape
@@ -99,10 +99,10 @@ def apart(text: str) -> Markup:
     return Markup(_LEFTWARD_WORDS.sub(r"<bdi>\g<0></bdi>", escaped))  # noqa: S704
 
 
-def json_in_html(content: Any) -> str:
+def _json_in_html(content: Any) -> str:
     r"""JSON that can stand in a script element: nothing in it can end the element.
 
-    >>> json_in_html({"name": "</script>"})
+    >>> _json_in_html({"name": "</script>"})
     '{"name":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(_finite(content), allow_nan=False, separators=(",", ":"))
@@ -164,7 +164,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["apart"] = apart
+    environment.filters["apart"] = _apart
     environment.filters["picture"] = _picture
     environment.filters["short"] = lambda text: shorten(str(text))
     return environment

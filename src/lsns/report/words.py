@@ -28,7 +28,7 @@ LEVELS = {
 
 
 @dataclass(frozen=True)
-class KeyNumber:
+class _KeyNumber:
     """A number of the summary line.
 
     Attributes:
@@ -44,14 +44,14 @@ class KeyNumber:
 
 def title_of_page(results: Results) -> str:
     """What the page is about."""
-    model, network = model_name(results), _part(results, "stimuli").get("name")
+    model, network = _model_name(results), _part(results, "stimuli").get("name")
     if results.localization is None:
         return f"Lesions of {shorten(model, LONGEST_HOVER)}"
     name = shorten(str(network or "selected"), LONGEST_HOVER)
     return f"{name[:1].upper()}{name[1:]} units of {shorten(model, LONGEST_HOVER)}"
 
 
-def model_name(results: Results) -> str:
+def _model_name(results: Results) -> str:
     """The model in short: of a path the last part; in the manifest it is whole."""
     named, studied = _part(results, "model"), _studied_model(results)
     name = named.get("label") or _last_part(str(named.get("name") or studied or ""))
@@ -96,7 +96,7 @@ def findings(results: Results, *, good: bool) -> list[Row]:
     return [row for row in rows if (row["level"] == "good") == good]
 
 
-def key_numbers(results: Results) -> list[KeyNumber]:
+def key_numbers(results: Results) -> list[_KeyNumber]:
     """Units, layers, outliers among them, reliability, held-out effect, lesion effect.
 
     Of the lesion with all kinds of its controls: one of them alone could flatter it.
@@ -124,7 +124,7 @@ def _sentences(results: Results, found: ScoredUnits) -> Iterator[str]:
     units, stimuli = found.mask.units, _part(results, "stimuli")
     n_layers, width = units.shape
     yield (
-        f"In {model_name(results)}{_precision(results)}, {found.mask.count} of {units.size} units "
+        f"In {_model_name(results)}{_precision(results)}, {found.mask.count} of {units.size} units "
         f"({n_layers} layers of {width}) were selected: {_selection(results, found)}."
     )
     if stimuli:
@@ -173,47 +173,49 @@ def _protocol(protocol: Mapping[str, Any]) -> str:
     return f", {cut} and {POOLING.get(pooling, f'pooled by {pooling}')}"
 
 
-def _unit_numbers(results: Results) -> Iterator[KeyNumber]:
+def _unit_numbers(results: Results) -> Iterator[_KeyNumber]:
     found = results.localization
     if found is None:
         return
     units, outliers = found.mask.units, found.outliers
     counts = units.sum(axis=1)
     share = 100 * found.mask.count / units.size
-    yield KeyNumber("Selected units", str(found.mask.count), f"of {units.size}, or {share:.3g}%")
-    yield KeyNumber("Layers with units", str(int((counts > 0).sum())), f"of {len(units)} layers")
+    yield _KeyNumber("Selected units", str(found.mask.count), f"of {units.size}, or {share:.3g}%")
+    yield _KeyNumber("Layers with units", str(int((counts > 0).sum())), f"of {len(units)} layers")
     both, total = units & outliers, float(found.magnitudes[units].sum())
     part = float(found.magnitudes[both].sum()) / total if total > 0 else 0.0
     audited = results.section("outliers") or {}
     expected = audited.get("expected")
     chance = "" if expected is None else f"; chance: {expected:.1f} units"
-    yield KeyNumber(
+    yield _KeyNumber(
         "Outliers among them", str(int(both.sum())), f"{part:.0%} of the mask's magnitude{chance}"
     )
 
 
-def _reliability(results: Results) -> KeyNumber:
+def _reliability(results: Results) -> _KeyNumber:
     rows: Sequence[Row] = (results.section("reliability") or {}).get("rows") or []
     row = next((r for r in rows if r["chosen"] and r["split"] == "halves"), None)
     if row is None:
         why = shorten(results.missing("reliability") or "not of halves")
-        return KeyNumber("Split-half Dice", "–", f"not measured: {why}")
-    return KeyNumber("Split-half Dice", f"{row['dice']:.2f}", f"{row['dice_chance']:.3f} by chance")
+        return _KeyNumber("Split-half Dice", "–", f"not measured: {why}")
+    return _KeyNumber(
+        "Split-half Dice", f"{row['dice']:.2f}", f"{row['dice_chance']:.3f} by chance"
+    )
 
 
-def _held_out(results: Results) -> KeyNumber:
+def _held_out(results: Results) -> _KeyNumber:
     effect = (results.section("selectivity") or {}).get("held_out") or {}
     if not {"g", "low", "high"} <= effect.keys():
         why = shorten(results.missing("selectivity") or "not in the audit")
-        return KeyNumber("Held-out effect", "–", f"not measured: {why}")
+        return _KeyNumber("Held-out effect", "–", f"not measured: {why}")
     ends = f"95% {effect['low']:.2f} to {effect['high']:.2f}"
-    return KeyNumber("Held-out effect", f"g {effect['g']:.2f}", ends)
+    return _KeyNumber("Held-out effect", f"g {effect['g']:.2f}", ends)
 
 
-def _lesion(results: Results) -> KeyNumber:
+def _lesion(results: Results) -> _KeyNumber:
     found = own_lesion(results)
     if not found:
-        return KeyNumber("Lesion effect", "–", "not measured: no study of a lesion by this mask")
+        return _KeyNumber("Lesion effect", "–", "not measured: no study of a lesion by this mask")
     item, row = found[0], found[0].row
     change, low, high = item.change(row)
     note = f"{item.unit} on {shorten(row.benchmark, 40)} (95% {low:+.1f} to {high:+.1f})"
@@ -221,7 +223,7 @@ def _lesion(results: Results) -> KeyNumber:
         note += f"; without outliers {rest.change(rest.row)[0]:+.1f}"
     kinds = [_control_words(item, kind) for kind in item.controls]
     note += f"; controls: {', '.join(kinds)}" if kinds else "; no controls"
-    return KeyNumber("Lesion effect", f"{change:+.1f}", note)
+    return _KeyNumber("Lesion effect", f"{change:+.1f}", note)
 
 
 def _control_words(item: Lesion, kind: str) -> str:

@@ -12,7 +12,7 @@
 
   const narrower = {
     ...config,
-    axis: { ...config.axis, labelLimit: 130 },
+    axis: { ...config.axis, labelLimit: 168 },
     legend: { ...config.legend, columns: 1 },
   };
 
