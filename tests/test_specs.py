@@ -16,6 +16,7 @@ from lsns.audits import calibration, reliability
 from lsns.audits.auditing import AuditOptions
 from lsns.evaluation import conditions, statistics
 from lsns.evaluation.lesion_study import evaluate
+from lsns.experiment import run_experiment
 from lsns.lesions.ablation import Mode
 from lsns.lesions.controls import Control
 from lsns.models.factory import ModelRequest, SharedRequest
@@ -26,8 +27,8 @@ from lsns.stimuli.networks import NETWORKS
 # What a function takes beside options: what it works on, where, and how it tells of it.
 SUBJECTS = {
     lsns.load_model: set(),
-    lsns.localize: {"model", "contrast", "cache_dir", "progress"},
-    evaluate: {"model", "masks", "output_dir", "cache_dir", "allow_code", "progress"},
+    lsns.localize: {"model", "contrast", "cache_dir", "workers", "progress"},
+    evaluate: {"model", "masks", "output_dir", "cache_dir", "workers", "allow_code", "progress"},
     lsns.audit: {"found", "model", "study", "options", "batch_size", "progress"},
 }
 # What is an option of a run alone.
@@ -68,6 +69,14 @@ def test_the_public_functions_take_the_options_with_their_defaults(function):
         assert declared.pop("max_tokens") is None
         del taken["max_tokens"]
     assert taken == declared
+
+
+def test_how_many_workers_is_no_part_of_a_run():
+    """What is found does not depend on it, so it is in no configuration, digest or key."""
+    default = specs.Running().workers
+    for function in (lsns.localize, evaluate, run_experiment):
+        assert inspect.signature(function).parameters["workers"].default == default == 1
+    assert "workers" not in str(RunSpec().but())
 
 
 def test_the_keywords_of_localize_follow_from_the_options():

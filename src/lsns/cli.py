@@ -96,6 +96,11 @@ class _Units(specs.AnalysisConfig, _Places):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _UnitsByWorkers(_Units, specs.Running):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
 class _UnitsOfMasks(_Units):
     percentage: Annotated[specs.Percentage | None, NO_FLAG] = None
 
@@ -110,7 +115,7 @@ def _numbers(_: Any, tokens: Any) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Doses(_UnitsOfMasks):
+class _Doses(_UnitsOfMasks, specs.Running):
     percentages: Annotated[
         tuple[specs.Percentage, ...],
         *(LIST, Parameter(name="--percentage", converter=_numbers, n_tokens=1, negative="")),
@@ -125,6 +130,7 @@ class _DemoUnits(specs.Protocol, _Places):
 
 
 UNITS, UNITS_OF_MASKS, DOSES, DEMO_UNITS = _Units(), _UnitsOfMasks(), _Doses(), _DemoUnits()
+UNITS_BY_WORKERS, ONE_WORKER = _UnitsByWorkers(), specs.Running()
 LESION, GENERATION = specs.LesionConfig(), specs.GenerationConfig()
 STUDY, AUDIT = specs.StudySpec(), specs.AuditSpec()
 BUNDLED = _ModelOrBundled()
@@ -135,7 +141,7 @@ def _localize(
     *,
     model: Annotated[_Model, FLAT],
     network: specs.Network | None = None,
-    options: Annotated[_Units, FLAT] = UNITS,
+    options: Annotated[_UnitsByWorkers, FLAT] = UNITS_BY_WORKERS,
 ) -> None:
     """Find the units that answer to a contrast; write the mask, p-values and a table of units.
 
@@ -205,6 +211,7 @@ def _run(
     /,
     *,
     override: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    running: Annotated[specs.Running, FLAT] = ONE_WORKER,
     allow_code: Annotated[bool, RUNNING] = False,
 ) -> None:
     """Do what a configuration file says: localize, lesion, evaluate, audit, and write the page.
@@ -215,6 +222,8 @@ def _run(
         A YAML file; lsns config prints one with every key and its default.
     override
         KEY=VALUE, as in analysis.percentage=1: overrides the file; once for each key.
+    running
+        How it is done.
     allow_code
         Run the code that the configuration names: plugins, a method of your own, what comes with
         the model, functions of lm-eval's tasks. Without it, such a configuration is refused.
@@ -224,7 +233,9 @@ def _run(
     from lsns.report.text import describe_continuations
 
     read = ExperimentConfig.from_yaml(config, override)
-    result = run_experiment(read, source=config, allow_code=allow_code, progress=True)
+    result = run_experiment(
+        read, source=config, workers=running.workers, allow_code=allow_code, progress=True
+    )
     say(result.found.describe())
     for prompt, continuations in result.continuations.items():
         say(f"\n{describe_continuations(prompt, continuations, width())}")
@@ -312,7 +323,7 @@ def _evaluate(
         result = evaluate(
             request,
             _lesioned(request, options, network, _named(mask, allow_code)),
-            **study.but("doses", "part_controls", "batch_size", "workers"),
+            **study.but("doses", "part_controls", "batch_size"),
             batch_size=options.batch_size,
             workers=options.workers,
             cache_dir=options.cache_dir,
@@ -588,6 +599,8 @@ def _found(model: BaseModel | SharedRequest, options: _Units, network: str | Non
         raise LsnsError("--network stimuli needs --stimuli, a folder or file")
     named = None if network == "stimuli" or own is None else network
     contrast = load_contrast(own or network or "language", network=named)
+    if isinstance(options, specs.Running):
+        arguments["workers"] = options.workers
     return localize(model, contrast, **arguments, cache_dir=options.cache_dir, progress=True)
 
 

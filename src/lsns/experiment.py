@@ -74,6 +74,7 @@ def run_experiment(
     config: ExperimentConfig,
     *,
     source: Path | None = None,
+    workers: int = 1,
     allow_code: bool = False,
     progress: bool = False,
 ) -> ExperimentResult:
@@ -90,6 +91,8 @@ def run_experiment(
     Args:
         config: see `ExperimentConfig`.
         source: the file that it was read from, which must not be lost.
+        workers: processes of this machine that run the model, each with a copy of it; what is found
+            does not depend on it.
         allow_code: run the code that the config names; see `code_of`.
         progress: show bars while the model runs.
 
@@ -118,10 +121,11 @@ def run_experiment(
             contrast,
             **config.analysis.arguments(),
             cache_dir=config.cache_dir,
+            workers=workers,
             progress=progress,
         )
         # From here on the folder is this run's: what it does not write must not be another's.
-        run = _Run(config, request, found, folder, progress)
+        run = _Run(config, request, found, folder, workers, progress)
         paths = [*run.take_over(), *run.write_localization()]
         continuations = run.continue_prompts()
         paths += run.write_continuations(continuations)
@@ -234,6 +238,7 @@ class _Run:
     request: SharedRequest
     found: Localization
     folder: Path
+    workers: int
     progress: bool
 
     @cached_property
@@ -350,6 +355,7 @@ class _Run:
             **self.config.evaluation.but("doses", "controls", "part_controls", "split_outliers"),
             output_dir=self.folder / STUDY,
             cache_dir=self.config.cache_dir,
+            workers=self.workers,
             allow_code=allow_code,
             progress=self.progress,
         )

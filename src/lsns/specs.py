@@ -311,10 +311,16 @@ class Protocol(Spec):
     batch_size: Annotated[Count | None, RUNNING] = None
     """Texts per forward pass; default: chosen. Masks stay the same, activations but for
     rounding."""
-    workers: Annotated[Count, RUNNING] = 1
-    """Processes of this machine that run the model, each with a copy of it."""
     overwrite: Annotated[bool, RUNNING] = False
     """Run the model again even if its activations are cached."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Spec):
+    """How work is done, which no result depends on."""
+
+    workers: Annotated[Count, RUNNING] = 1
+    """Processes of this machine that run the model, each with a copy of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -432,8 +438,6 @@ class StudySpec(Spec):
     """Resamples of the bootstrap."""
     batch_size: Annotated[Count | None, NO_FLAG] = None
     """Texts per forward pass; default: chosen. Changes log-probabilities by rounding."""
-    workers: Annotated[Count, NO_FLAG] = 1
-    """Processes of this machine that run the model, each with a copy of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
