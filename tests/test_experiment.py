@@ -256,18 +256,18 @@ def test_a_package_that_will_be_needed_is_missed_before_the_model_runs(
 
 def test_a_stopped_run_goes_on(here, monkeypatch, caplog):
     """Ctrl-C in the middle of the study: what was computed is kept, and used next time."""
-    from lsns.evaluation.benchmarks import MinimalPairs
+    from lsns.evaluation import lesion_study
 
     config = make_config(prompts=())
-    score, calls = MinimalPairs.run, []
+    score, calls = lesion_study._Scoring.__call__, []
 
-    def interrupted(self, model, **options):
+    def interrupted(self, works):
         calls.append(1)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        return score(self, model, **options)
+        return score(self, works)
 
-    monkeypatch.setattr(MinimalPairs, "run", interrupted)
+    monkeypatch.setattr(lesion_study._Scoring, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt, match="the same command goes on from there"):
         run_experiment(config)
     kept = len(list(Path("out/study/items").glob("*.parquet")))
