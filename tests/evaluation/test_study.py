@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import lsns
 from lsns import Contrast, LsnsError, Study, UnitMask, evaluate, lesion, localize
@@ -452,8 +453,10 @@ def start(folder, pairs, mask, output, last="") -> subprocess.Popen:
         f" seeds=6, resamples=10, output_dir={str(output)!r}, batch_size=1)\n{last}"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
+        # Another number of threads rounds otherwise.
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )  # fmt: skip
 
 
 def test_killed_and_started_again(folder, tmp_path, found):
