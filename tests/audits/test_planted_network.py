@@ -12,6 +12,7 @@ from lsns import Contrast, UnitMask, localize
 from lsns.analysis import METHODS
 from lsns.audits.auditing import Audit, AuditOptions, audit
 from lsns.audits.calibration import permutation_test
+from lsns.audits.items import Items
 from lsns.localization import Localization
 from tests.audits.planted import (
     LENGTH,
@@ -206,9 +207,10 @@ def calibrate(localized: Localization, *, seed: int, permutations: int = 99, alp
     rows = localized.measurement.activations()
     positive = np.arange(len(rows)) < len(rows) // 2
     groups = localized.measurement.contrast.groups
+    folds = np.array(localized.measurement.items["fold"])
     return permutation_test(
-        rows, positive, groups, localized.scores, localized.mask.units, localized.analyzer,
-        permutations=permutations, alpha=alpha, seed=seed,
+        Items(rows, positive, groups, folds), localized.scores, localized.mask.units,
+        localized.analyzer, permutations=permutations, alpha=alpha, seed=seed,
     )  # fmt: skip
 
 

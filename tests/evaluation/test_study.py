@@ -316,10 +316,10 @@ def test_a_failing_item_stops_the_run_with_its_name(run, tmp_path):
     write_pairs(path, ["one"], 2)
     with path.open("a") as file:
         file.write(json.dumps({"sentence_good": "cat " * 200, "sentence_bad": "mat"}) + "\n")
-    with pytest.raises(LsnsError, match=r"^blimp under") as raised:
+    with pytest.raises(LsnsError, match=r"^blimp: ") as raised:
         run(benchmarks=[f"blimp:{path}"])
     assert str(raised.value) == (
-        f"blimp under intact: {path}, line 3, paradigm long, item 2, sentence_good "
+        f"blimp: {path}, line 3, paradigm long, item 2, sentence_good "
         f"({'cat ' * 10!r}) has 402 tokens, and the model reads at most 128; shorten it"
     )
     assert cells(tmp_path / "out") == {}

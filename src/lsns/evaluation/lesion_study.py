@@ -301,8 +301,12 @@ class _Plan:
     def __init__(self, model: BaseModel, benchmark: Benchmark, prefix: str) -> None:
         from lsns.evaluation.logprobs import plan_sequences
 
-        self._benchmark, self._tokens = benchmark, benchmark.tokens(model, prefix)
-        self._sequences = sequences_of(model, self._tokens)
+        self._benchmark = benchmark
+        try:
+            self._tokens = benchmark.tokens(model, prefix)
+            self._sequences = sequences_of(model, self._tokens)
+        except LsnsError as error:
+            raise LsnsError(f"{benchmark.name}: {error}") from error
         self.chunks = plan_sequences(model, self._sequences)
         self.counts = Counter(self._sequences)
         names = [one.name for one in self._tokens]
