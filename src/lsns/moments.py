@@ -125,7 +125,7 @@ def mean_difference(
     return positive.abs_mean - negative.abs_mean
 
 
-def adjust_p_values(p: Float[Array, ...]) -> Float[Array, ...]:
+def adjust_p_values(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Benjamini-Hochberg adjusted p-values over all units together, same shape as `p`.
 
     Source: the step-up procedure of "Controlling the false discovery rate"
