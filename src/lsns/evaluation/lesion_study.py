@@ -351,8 +351,11 @@ class _Run:
 
     def complete(self, *, progress: bool) -> dict[str, pa.Table]:
         """The rows of every cell, by key: those that are there, and the others computed."""
-        pairs = [(c, b) for c in self.conditions for b in self.benchmarks]
-        cells = {cell.store.folder.name: cell for cell in (_Cell(self, *pair) for pair in pairs)}
+        cells: dict[str, _Cell] = {}
+        for condition in self.conditions:
+            for benchmark in self.benchmarks:
+                # Of conditions that do the same, the first gives the cell its columns.
+                cells.setdefault(self.key(condition, benchmark), _Cell(self, condition, benchmark))
         found = _finished(cells)
         if len(found) < len(cells):
             what = f"the study in {self.folder.parent}"
