@@ -320,7 +320,8 @@ class Running(Spec):
     """How work is done, which no result depends on."""
 
     workers: Annotated[Count, RUNNING] = 1
-    """Processes of this machine that run the model, each with a copy of it."""
+    """Processes of this machine that run the model, each with a copy of it and as many threads as
+    one would have (see OMP_NUM_THREADS)."""
 
 
 @dataclass(frozen=True, kw_only=True)
