@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from lsns import LsnsError, UnitMask, localize
 from lsns.cli import run
 from lsns.config import (
+    OPTIONS,
     AnalysisConfig,
     EvaluationConfig,
     ExperimentConfig,
@@ -25,7 +26,6 @@ from lsns.config import (
     LesionConfig,
     ModelConfig,
     commented_default,
-    options,
 )
 from lsns.experiment import code_of, resolve, run_experiment
 from lsns.specs import Option
@@ -90,7 +90,7 @@ def test_the_commented_default_is_the_default(file, capsys):
     assert printed == commented_default()
     assert file(printed) == ExperimentConfig()
     assert max(map(len, printed.splitlines())) <= 100
-    for option in options():
+    for option in OPTIONS:
         assert re.search(rf"^ *{option.name}: ", printed, re.M), option
         assert option.meaning.split()[0] in printed
 
@@ -120,7 +120,7 @@ def test_to_yaml_and_back(tmp_path_factory, prompts, percentage, seeds, revision
     assert ExperimentConfig.from_yaml(config.to_yaml(path)) == config
     keys = {f"{k}.{i}" if isinstance(v, dict) else k for k, v in config.to_dict().items()
             for i in (v if isinstance(v, dict) else [k])}  # fmt: skip
-    assert keys == {option.key for option in options()}
+    assert keys == {option.key for option in OPTIONS}
 
 
 def test_what_is_written_has_no_aliases(tmp_path):
@@ -132,7 +132,7 @@ def test_what_is_written_has_no_aliases(tmp_path):
 def test_the_documentation_lists_every_key():
     text = DOCS.read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert rows == [table_row(option) for option in options()]
+    assert rows == [table_row(option) for option in OPTIONS]
 
 
 def test_the_documentations_example_is_read(file):

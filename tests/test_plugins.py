@@ -155,7 +155,7 @@ def test_an_entry_point(tiny_model, tmp_path, monkeypatch):
     def entry_points(*, group, name):
         return [Entry()] if (group, name) == ("lsns.analyzers", "cohen") else []
 
-    monkeypatch.setattr(lsns.plugins, "entry_points", entry_points)
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
     found = lsns.localize(tiny_model, CONTRAST, method="cohen", percentage=20, cache_dir=tmp_path)
     assert found.mask.count == 9
 

@@ -14,13 +14,14 @@ from lsns import specs
 from lsns.analysis import METHODS
 from lsns.audits import calibration, reliability
 from lsns.audits.auditing import AuditOptions
+from lsns.config import ExperimentConfig
 from lsns.evaluation import conditions, statistics
 from lsns.evaluation.lesion_study import evaluate
 from lsns.experiment import run_experiment
 from lsns.lesions.ablation import Mode
 from lsns.lesions.controls import Control
 from lsns.models.factory import ModelRequest, SharedRequest
-from lsns.specs import AnalysisConfig, ModelConfig, ModelSpec, RunSpec, SpecError, options_of
+from lsns.specs import AnalysisConfig, ModelConfig, ModelSpec, SpecError, options_of
 from lsns.stimuli.contrast import Pooling
 from lsns.stimuli.networks import NETWORKS
 
@@ -76,7 +77,7 @@ def test_how_many_workers_is_no_part_of_a_run():
     default = specs.Running().workers
     for function in (lsns.localize, evaluate, run_experiment):
         assert inspect.signature(function).parameters["workers"].default == default == 1
-    assert "workers" not in str(RunSpec().but())
+    assert "workers" not in str(ExperimentConfig().but())
 
 
 def test_the_keywords_of_localize_follow_from_the_options():
@@ -113,7 +114,13 @@ def test_names_and_bounds_are_those_of_what_takes_them():
 
 
 def test_every_option_has_a_meaning_and_says_what_it_wants():
-    for spec in (ModelConfig, AnalysisConfig, AuditOptions, specs.EvaluationConfig, RunSpec):
+    for spec in (
+        ModelConfig,
+        AnalysisConfig,
+        AuditOptions,
+        specs.EvaluationConfig,
+        ExperimentConfig,
+    ):
         for option in options_of(spec).values():
             if option.default is not MISSING:
                 assert option.meaning.endswith("."), option
@@ -135,7 +142,7 @@ def test_every_option_has_a_meaning_and_says_what_it_wants():
         (AuditOptions, {"alpha": 0.01, "permutations": 19}, "use at least 99"),
         (ModelRequest, {"name": 5}, "model.name wants a name; found 5; quote it"),
         (ModelRequest, {"name": "x", "dtype": "int8"}, "model.dtype wants one of float32"),
-        (RunSpec, {"analysis": {}}, "analysis wants a AnalysisConfig; found a mapping"),
+        (ExperimentConfig, {"analysis": {}}, "analysis wants a AnalysisConfig; found a mapping"),
     ],
 )
 def test_what_is_not_taken_is_one_line_with_the_key_and_the_value(spec, given, message):

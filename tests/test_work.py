@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 import lsns
-from lsns.engines import Engine, Processes, ThisProcess
+from lsns.engines import Engine, engine_of
 from lsns.errors import LsnsError
 from lsns.models.factory import ModelRequest
 from lsns.store import Store
@@ -32,7 +33,7 @@ def expected() -> Any:
     return np.stack([np.random.RandomState(seed).random_sample(3) for seed in range(N_CHUNKS)])
 
 
-@pytest.mark.parametrize("engine", [ThisProcess(), Processes(2)])
+@pytest.mark.parametrize("engine", [engine_of(1), engine_of(2)], ids=["here", "processes"])
 @pytest.mark.parametrize("at_once", [0, 7])
 def test_every_engine_gives_the_same(
     engine: Engine, at_once: int, tmp_path: Path, expected: Any
@@ -47,7 +48,7 @@ def test_every_engine_gives_the_same(
 
 def test_the_task_of_a_worker_that_dies_is_done_by_another(tmp_path: Path, expected: Any) -> None:
     draw = Fatal(tmp_path / "log")
-    found = work(Processes(2), draw, tmp_path, n=30)
+    found = work(engine_of(2), draw, tmp_path, n=30)
     assert found.tobytes() == expected[:30].tobytes()
     dead = [seed for seed in range(30) if seed % 3]
     assert len(dead) == 20
@@ -55,17 +56,30 @@ def test_the_task_of_a_worker_that_dies_is_done_by_another(tmp_path: Path, expec
     assert Counter(draw.drawn) == Counter([*range(30), *(seed for seed in dead if seed % 2)])
 
 
+@pytest.mark.parametrize(("cores", "warned"), [({0}, 1), ({0, 1}, 0)])
+def test_more_threads_than_cores_are_one_warning(
+    cores: set[int], warned: int, monkeypatch: Any, caplog: Any
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: cores, raising=False)
+    threads = types.SimpleNamespace(get_num_threads=lambda: 1)
+    monkeypatch.setitem(sys.modules, "torch", threads)
+    assert sorted(engine_of(2)(str, [3, 4, 5])) == [(0, "3"), (1, "4"), (2, "5")]
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == warned
+    assert all("more threads than cores (2 workers x 1, on 1)" in line for line in said)
+
+
 def test_what_ends_every_worker_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(LsnsError, match=r"^3 workers ended before they had finished one piece of"):
-        work(Processes(2), Fatal(tmp_path / "log", times=9), tmp_path)
+        work(engine_of(2), Fatal(tmp_path / "log", times=9), tmp_path)
     assert not multiprocessing.active_children()
 
 
 def test_an_error_in_a_worker_is_one_here() -> None:
     with pytest.raises(LsnsError, match=r"^no way$"):
-        list(Processes(2).map(fail, [["way"]]))
+        list(engine_of(2)(fail, [["way"]]))
     with pytest.raises(RuntimeError, match="ValueError: other"):
-        list(Processes(1).map(fail, [["other"]]))
+        list(engine_of(2)(fail, [["other"]]))
     assert not multiprocessing.active_children()
 
 
@@ -94,7 +108,7 @@ def test_workers_that_are_killed_at_any_moment(tmp_path: Path, expected: Any) ->
     ended = threading.Event()
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    found = work(Processes(2), draw, tmp_path)
+    found = work(engine_of(2), draw, tmp_path)
     ended.set()
     thread.join(timeout=10)
     assert 3 <= len(set(killed)) <= 20
@@ -137,7 +151,7 @@ def test_the_parent_is_killed_twenty_times(tmp_path: Path, expected: Any) -> Non
     kept = store.n_parts
     computed = len(draw.drawn)
     assert computed <= kept + 2 * kills
-    found = work(ThisProcess(), draw, tmp_path)
+    found = work(engine_of(1), draw, tmp_path)
     assert found.tobytes() == expected.tobytes()
     assert len(draw.drawn) - computed == N_CHUNKS - kept
 

@@ -7,15 +7,16 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from cyclopts import App, CycloptsError, Parameter, ValidationError
+from cyclopts import App, CycloptsError, Parameter
 
 from lsns import specs
 from lsns.errors import LsnsError
 from lsns.interrupts import Interruptible
-from lsns.specs import ASKED, LIST, NO_FLAG, RUNNING, STIMULI, SpecError, refusal
+from lsns.specs import ASKED, NO_FLAG, RUNNING, STIMULI, SpecError
 from lsns.terminal import OutputError, forget_output, one_line, quieted, say, show_notes, width
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from lsns.models.factory import SharedRequest
 
 EXIT_CODE = 2
+# Where a flag is not called like its option.
+FLAGS = {
+    "name": "model-name", "plugins": "plugin", "percentages": "percentage",
+    "benchmarks": "benchmark", "modes": "mode",
+}  # fmt: skip
 KEPT = "interrupted: what was finished is kept; the same command goes on from there"
 # Never optional where it is used: cyclopts would read the word "none" as no value.
 Condition = Literal["language", "theory-of-mind", "multiple-demand", "stimuli", "random", "none"]
@@ -35,16 +41,28 @@ FigureKind = Literal[
 Named: TypeAlias = "Sequence[MaskSpec | Path]"
 FLAT, OUTPUT = Parameter(name="*"), Parameter(name=["--output", "-o"])
 
+
+def _default(value: Any) -> str | None:
+    """A default as the help shows it; None: there is nothing to show."""
+    if value in (None, ()):
+        return None
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
 app = App(
     name="lsns",
+    help_format="plaintext",
     help="Functional localizers for language models: find units, lesion them, see what is lost.",
     version_flags=["--version"],
     group_parameters=ASKED,
-    default_parameter=Parameter(negative=""),
+    default_parameter=Parameter(negative="", show_default=_default),
     suppress_keyboard_interrupt=False,
 )
-stimuli_app = App(name="stimuli", help="Published stimulus sets.")
+stimuli_app = App(name="stimuli", help="Published stimulus sets.", help_format="markdown")
 app.command(stimuli_app)
+# Markdown joins the lines of what is said of an option; the first page, which needs none of it, is
+# there in half the time.
+_command = partial(app.command, help_format="markdown")
 
 
 @app.meta.default
@@ -118,7 +136,7 @@ def _numbers(_: Any, tokens: Any) -> tuple[float, ...]:
 class _Doses(_UnitsOfMasks, specs.Running):
     percentages: Annotated[
         tuple[specs.Percentage, ...],
-        *(LIST, Parameter(name="--percentage", converter=_numbers, n_tokens=1, negative="")),
+        Parameter(name="--percentage", converter=_numbers, n_tokens=1),
     ] = ()
     """Percent of all units, as in 1 or 0.125,0.25,0.5,1,2,5; default 1 (nmd: 0.5 per layer)."""
 
@@ -127,6 +145,8 @@ class _Doses(_UnitsOfMasks, specs.Running):
 class _DemoUnits(specs.Protocol, _Places):
     percentage: specs.Percentage = 5.0
     """Percent of each layer for NMD; the t-test takes as many units over all layers."""
+    max_new_tokens: specs.Count = 20
+    """Length of the continuations."""
 
 
 UNITS, UNITS_OF_MASKS, DOSES, DEMO_UNITS = _Units(), _UnitsOfMasks(), _Doses(), _DemoUnits()
@@ -136,7 +156,7 @@ STUDY, AUDIT = specs.StudySpec(), specs.AuditSpec()
 BUNDLED = _ModelOrBundled()
 
 
-@app.command
+@_command
 def _localize(
     *,
     model: Annotated[_Model, FLAT],
@@ -161,7 +181,7 @@ def _localize(
     _say_written(*paths, units_path(paths[0]))
 
 
-@app.command
+@_command
 def _lesion(
     *,
     model: Annotated[_Model, FLAT],
@@ -205,7 +225,7 @@ def _lesion(
     say(describe_continuations(prompt, continuations, width()))
 
 
-@app.command(name="run")
+@_command(name="run")
 def _run(
     config: Path,
     /,
@@ -246,14 +266,13 @@ def _run(
     _say_written(*result.paths)
 
 
-@app.command
+@_command
 def _demo(
     *,
     model: Annotated[_ModelOrBundled, FLAT] = BUNDLED,
     network: specs.Network | None = None,
     options: Annotated[_DemoUnits, FLAT] = DEMO_UNITS,
     prompt: str = "The quick brown fox",
-    max_new_tokens: specs.Count = 20,
     synthetic: bool = False,
 ) -> None:
     """Compare selection by t-test and by NMD at the same number of units.
@@ -266,8 +285,6 @@ def _demo(
         Which network to localize; default language, or the name of the --stimuli file.
     prompt
         The text to continue, intact and under a lesion of either method's units.
-    max_new_tokens
-        Length of the continuations.
     synthetic
         Use synthetic activations in which the selective units are known, and no model.
     """
@@ -286,12 +303,12 @@ def _demo(
         )
         say(logic.describe_both(*found))
         continuations = logic.continue_three_ways(
-            loaded, prompt, *found, max_new_tokens=max_new_tokens
+            loaded, prompt, *found, max_new_tokens=options.max_new_tokens
         )
     say(f"\n{describe_continuations(prompt, continuations, width())}")
 
 
-@app.command
+@_command
 def _evaluate(
     *,
     model: Annotated[_Model, FLAT],
@@ -335,7 +352,7 @@ def _evaluate(
     say(f"\nwrote {output / 'summary.csv'}, {output / 'study.json'} and {output / 'items'}")
 
 
-@app.command
+@_command
 def _audit(
     *,
     model: Annotated[_Model, FLAT],
@@ -380,7 +397,7 @@ def _audit(
     _say_written(*written, after="\n")
 
 
-@app.command
+@_command
 def _compare(
     *masks: str,
     model: Annotated[_Model | None, FLAT] = None,
@@ -388,7 +405,7 @@ def _compare(
     allow_code: Annotated[bool, RUNNING] = False,
     output: Annotated[Path | None, OUTPUT] = None,
 ) -> None:
-    """specs.Count the units that masks share, pair by pair, against chance.
+    """Count the units that masks share, pair by pair, against chance.
 
     Parameters
     ----------
@@ -423,7 +440,7 @@ def _compare(
     _say_written(*written)
 
 
-@app.command
+@_command
 def _verify(model: str, /, *, revision: str | None = None) -> None:
     """Read all files of a model, and say of each whether it is damaged.
 
@@ -441,7 +458,7 @@ def _verify(model: str, /, *, revision: str | None = None) -> None:
         print(file, flush=True)
 
 
-@app.command(name="config")
+@_command(name="config")
 def _print_config() -> None:
     """Print a configuration file with every key, its default and its meaning."""
     from lsns.config import commented_default
@@ -468,7 +485,7 @@ def _fetch(
     say(f"{name}: {len(paths)} files in {output}; use them with --stimuli {output}")
 
 
-@app.command
+@_command
 def _plot(
     kind: FigureKind, /, *results: Path, output: Annotated[Path | None, OUTPUT] = None
 ) -> None:
@@ -491,7 +508,7 @@ def _plot(
     _say_written(write_figure(kind, results, output or Path(f"{kind}.pdf")))
 
 
-@app.command
+@_command
 def _report(results: Path, /, *, output: Annotated[Path | None, OUTPUT] = None) -> None:
     """Write the page of a finished run: one HTML file that needs no network.
 
@@ -542,10 +559,9 @@ def _described(error: Exception) -> str:
     """What was wrong in one line; of an option that is checked, by the name of its flag."""
     match error:
         case SpecError(key=key, wrong=wrong):
-            return f"--{key.rpartition('.')[2].replace('_', '-')} {wrong}"
-        case ValidationError(argument=argument) if argument is not None:
-            wrong = refusal(argument.field_info.annotation, argument.value)
-            return f"{argument.name} {wrong.replace(', or null;', ';')}"
+            name = key.rpartition(".")[2]
+            flag = FLAGS.get(name, name).replace("_", "-")
+            return f"--{flag} {wrong.replace(', or null;', ';')}"
         case CycloptsError():
             return f"{error} (see lsns --help)"
         case _:

@@ -10,14 +10,24 @@ import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lsns.errors import LsnsError
-from lsns.specs import CUTOFF, Option, RunSpec, Spec, SpecError, options_of, shortened
+from lsns.specs import (
+    CUTOFF,
+    Network,
+    Option,
+    Place,
+    Spec,
+    SpecError,
+    Text,
+    options_of,
+    shortened,
+)
 from lsns.specs import AnalysisConfig as AnalysisConfig
 from lsns.specs import AuditConfig as AuditConfig
 from lsns.specs import EvaluationConfig as EvaluationConfig
@@ -35,12 +45,45 @@ ALIASES = {"model.torch_dtype": "model.dtype"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig(RunSpec):
+class ExperimentConfig(Spec):
     """A run: a localization, lesions of what was found, an audit of it, and a page.
 
     Raises:
         LsnsError: a value of another type, or one that is not possible.
     """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    network: Network | None = None
+    """Which network to localize; default: language, or the name of the stimuli file."""
+    stimuli: Place | None = None
+    """A folder of langloc CSVs, or a CSV, TSV or JSONL file with text, condition, group; default:
+    built-in ones."""
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    prompts: tuple[Text, ...] = ()
+    """Texts to continue under each condition of lesion; none: no model is needed once its
+    activations are cached."""
+    lesion: LesionConfig = field(default_factory=LesionConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    report: bool = True
+    """Write report.html, the page that shows all of the run."""
+    output_dir: Place = "results"
+    """Folder for what a run writes; it describes one run."""
+    cache_dir: Place | None = None
+    """Folder for activations, shared by runs; default: LOC_CACHE, else cache."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lesioned = self.prompts and set(self.lesion.conditions) != {"none"}
+        means = {
+            "evaluation.modes": "mean" in self.evaluation.modes,
+            "lesion.mode": lesioned and self.lesion.mode == "mean",
+        }
+        for key, wanted in means.items():
+            if wanted and self.analysis.pooling == "sum":
+                why = "where analysis.pooling is sum, which has no mean of a token"
+                raise SpecError(key, f"cannot be mean {why}")
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -75,32 +118,32 @@ class ExperimentConfig(RunSpec):
         )
 
 
-SECTIONS: Mapping[str, type[Spec]] = {
+_TOP = options_of(ExperimentConfig)
+_SECTIONS: Mapping[str, type[Spec]] = {
     name: option.hint
-    for name, option in options_of(RunSpec).items()
+    for name, option in _TOP.items()
     if isinstance(option.hint, type) and issubclass(option.hint, Spec)
 }
-
-
-def options(section: str | None = None) -> Iterator[Option]:
-    """Every option in the order of the file, or those of one section."""
-    for name, option in options_of(RunSpec if section is None else SECTIONS[section]).items():
-        if section is None and name in SECTIONS:
-            yield from options(name)
-        else:
-            yield option
+# Every option in the order of the file.
+OPTIONS = [
+    option
+    for name, top in _TOP.items()
+    for option in (options_of(_SECTIONS[name]).values() if name in _SECTIONS else [top])
+]
+_KEYS = [option.key for option in OPTIONS]
 
 
 def commented_default() -> str:
     """Every key with its default, its meaning in a comment above it, as YAML."""
     lines = ["# A run of lsns: every key with its default. Use it with: lsns run THIS_FILE"]
-    for name, option in options_of(RunSpec).items():
-        if name not in SECTIONS:
+    for name, option in _TOP.items():
+        if name not in _SECTIONS:
             lines += ["", *_commented(option, "")]
             continue
-        doc = (SECTIONS[name].__doc__ or "").partition(";")[0].rstrip(".")
+        doc = (_SECTIONS[name].__doc__ or "").partition(";")[0].rstrip(".")
         lines += ["", f"# {doc}", f"{name}:"]
-        lines += [line for inner in options(name) for line in _commented(inner, "  ")]
+        inner = options_of(_SECTIONS[name]).values()
+        lines += [line for option in inner for line in _commented(option, "  ")]
     return "\n".join(lines) + "\n"
 
 
@@ -147,12 +190,12 @@ class _Entry:
 
 
 def _build(entries: Mapping[str, _Entry]) -> ExperimentConfig:
-    given: dict[str, dict[str, Any]] = {name: {} for name in ("", *SECTIONS)}
+    given: dict[str, dict[str, Any]] = {name: {} for name in ("", *_SECTIONS)}
     for key, entry in entries.items():
         section, _, name = key.rpartition(".")
         given[section][name] = entry.value
     try:
-        made: dict[str, Any] = {name: made_of(**given[name]) for name, made_of in SECTIONS.items()}
+        made: dict[str, Any] = {name: made_of(**given[name]) for name, made_of in _SECTIONS.items()}
         return ExperimentConfig(**given[""], **made)
     except SpecError as error:
         # Its own place, else that of the key beside it which it does not go with.
@@ -251,11 +294,11 @@ def _walk(node: yaml.Node, name: str, section: str = "") -> Iterator[_Entry]:
         place = f"{name}, line {line}"
         if not isinstance(key_node, yaml.ScalarNode):
             raise LsnsError(f"{place}: {what}: a key is a word")
-        key = _known_key(section + key_node.value, place, also=() if section else tuple(SECTIONS))
+        key = _known_key(section + key_node.value, place, also=() if section else tuple(_SECTIONS))
         if key in seen:
             raise LsnsError(f"{place}: {key} is given twice; the first is in line {seen[key]}")
         seen[key] = line
-        if key not in SECTIONS:
+        if key not in _SECTIONS:
             yield _Entry(key, place, _value(value, f"{place}: {key}"))
         elif value.tag != "tag:yaml.org,2002:null":
             yield from _walk(value, name, f"{key}.")
@@ -267,7 +310,7 @@ def _entry_of_override(text: str) -> _Entry:
     place = f"--set {key}"
     if not equals:
         raise LsnsError(f"--set {text}: wants KEY=VALUE, as in analysis.percentage=1")
-    if key in SECTIONS:
+    if key in _SECTIONS:
         raise LsnsError(f"{place}: a section; set one of its keys: {', '.join(_keys_of(key))}")
     key = _known_key(key, place)
     try:
@@ -293,12 +336,11 @@ def _value(node: yaml.Node | None, place: str) -> Any:
 
 
 def _known_key(key: str, place: str, also: Sequence[str] = ()) -> str:
-    known = [option.key for option in options()]
     key = ALIASES.get(key, key)
-    if key in known or key in also:
+    if key in _KEYS or key in also:
         return key
     key = shortened(key)
-    raise LsnsError(f"{place}: {key} is not a key; {_advice(key, [*known, *SECTIONS, *ALIASES])}")
+    raise LsnsError(f"{place}: {key} is not a key; {_advice(key, [*_KEYS, *_SECTIONS, *ALIASES])}")
 
 
 def _advice(key: str, known: Sequence[str]) -> str:
@@ -319,6 +361,4 @@ def _advice(key: str, known: Sequence[str]) -> str:
 
 
 def _keys_of(section: str) -> list[str]:
-    known = [option.key for option in options()]
-    below = [key for key in known if key.startswith(f"{section}.")]
-    return below if section else list(options_of(RunSpec))
+    return [key for key in _KEYS if key.startswith(f"{section}.")] if section else list(_TOP)

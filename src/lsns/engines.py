@@ -1,11 +1,12 @@
 """Who computes: an engine maps a function over tasks, in this process or in several of them.
 
-An engine is a value with one method, `map`, which gives the results as they are ready. Each task
-is computed in the same way by all of them: so the results are the same bytes.
+An engine is a function that gives results as they are ready. Each task is computed in the same way
+by all of them: so the results are the same bytes.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -16,26 +17,20 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeAlias
 
 from lsns.errors import LsnsError
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+# What computes: given a function and tasks, the place of each task and what the function makes of
+# it, as they are ready.
+Engine: TypeAlias = Callable[
+    [Callable[[Any], Any], Sequence[Any]], Generator[tuple[int, Any], None, None]
+]
+logger = logging.getLogger(__name__)
 # Of processes that had the same task: then it is the task that ends them.
 DEATHS = 3
-
-
-class Engine(Protocol):
-    """What computes."""
-
-    def map(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Generator[tuple[int, Result], None, None]:
-        """The place of each task and what the function makes of it, as they are ready."""
-        ...
 
 
 def engine_of(workers: int) -> Engine:
@@ -46,86 +41,85 @@ def engine_of(workers: int) -> Engine:
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise LsnsError(f"workers must be at least 1; got {workers!r}")
-    return ThisProcess() if workers == 1 else Processes(workers)
+    return _here if workers == 1 else partial(_by_processes, workers)
 
 
-@dataclass(frozen=True)
-class ThisProcess:
-    """One task after another, here."""
-
-    def map(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Generator[tuple[int, Result], None, None]:
-        """See `Engine`: in the order of the tasks."""
-        for place, task in enumerate(tasks):
-            yield place, function(task)
+def _here(
+    function: Callable[[Any], Any], tasks: Sequence[Any]
+) -> Generator[tuple[int, Any], None, None]:
+    """One task after another, in their order."""
+    for place, task in enumerate(tasks):
+        yield place, function(task)
 
 
-@dataclass(frozen=True)
-class Processes:
+def _by_processes(
+    n: int, function: Callable[[Any], Any], tasks: Sequence[Any]
+) -> Generator[tuple[int, Any], None, None]:
     """New processes of this machine, which live as long as there are tasks.
 
     Each gets the function once, and has as many threads of torch as this process: their number
-    changes the last digits of some results.
+    changes the last digits of some results. The task of a process that died is done again by
+    another.
 
-    Attributes:
-        n: the number of processes.
+    Raises:
+        LsnsError: the function does, or one task was the end of three processes.
     """
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    begin = partial(_Worker, pickle.dumps(function), threads)
+    waiting, deaths = deque(range(len(tasks))), Counter[int]()
+    idle = [begin() for _ in range(min(n, len(tasks)))]
+    _warn_if_crowded(len(idle), threads or 1)
+    busy: dict[Connection, tuple[_Worker, int]] = {}
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                worker, place = idle.pop(), waiting.popleft()
+                worker.send(tasks[place])
+                busy[worker.connection] = worker, place
+            for connection in wait(list(busy)):
+                worker, place = busy.pop(connection)  # type: ignore[index]
+                if (answer := worker.receive()) is None:
+                    deaths[place] += 1
+                    if deaths[place] == DEATHS:
+                        raise LsnsError(
+                            f"{DEATHS} workers ended before they had finished one piece of "
+                            "work, for want of memory perhaps; use fewer workers, and in a "
+                            "script call from below if __name__ == '__main__'"
+                        )
+                    waiting.appendleft(place)
+                    worker.end()
+                    idle.append(begin())
+                    continue
+                idle.append(worker)
+                error, result = answer
+                if error is not None:
+                    raise error(result)
+                yield place, result
+    finally:
+        for worker in [*idle, *(worker for worker, _ in busy.values())]:
+            worker.end()
 
-    n: int
 
-    def map(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Generator[tuple[int, Result], None, None]:
-        """See `Engine`.
-
-        The task of a process that died is done again by another.
-
-        Raises:
-            LsnsError: the function does, or one task was the end of three processes.
-        """
-        sent = pickle.dumps(function)
-        waiting, deaths = deque(range(len(tasks))), Counter[int]()
-        idle = [_Worker(sent) for _ in range(min(self.n, len(tasks)))]
-        busy: dict[Connection, tuple[_Worker, int]] = {}
-        try:
-            while waiting or busy:
-                while waiting and idle:
-                    worker, place = idle.pop(), waiting.popleft()
-                    worker.send(tasks[place])
-                    busy[worker.connection] = worker, place
-                for connection in wait(list(busy)):
-                    worker, place = busy.pop(connection)  # type: ignore[index]
-                    if (answer := worker.receive()) is None:
-                        deaths[place] += 1
-                        if deaths[place] == DEATHS:
-                            raise LsnsError(
-                                f"{DEATHS} workers ended before they had finished one piece of "
-                                "work, for want of memory perhaps; use fewer workers, and in a "
-                                "script call from below if __name__ == '__main__'"
-                            )
-                        waiting.appendleft(place)
-                        worker.end()
-                        idle.append(_Worker(sent))
-                        continue
-                    idle.append(worker)
-                    error, result = answer
-                    if error is not None:
-                        raise error(result)
-                    yield place, result
-        finally:
-            for worker in [*idle, *(worker for worker, _ in busy.values())]:
-                worker.end()
+def _warn_if_crowded(workers: int, threads: int) -> None:
+    """They keep their threads all the same: fewer would change the last digits of results."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if cores and workers > 1 and workers * threads > cores:
+        logger.warning(
+            "more threads than cores (%d workers x %d, on %d): this may be slower than one worker; "
+            "use fewer, or set OMP_NUM_THREADS, which changes the last digits of activations",
+            workers,
+            threads,
+            cores,
+        )
 
 
 class _Worker:
     """A process that waits for tasks, and ends with this one."""
 
-    def __init__(self, function: bytes) -> None:
+    def __init__(self, function: bytes, threads: int | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        torch = sys.modules.get("torch")
-        threads = torch.get_num_threads() if torch else None
         self._process = context.Process(target=_serve, args=(theirs, threads))
         with _blocked():
             self._process.start()

@@ -12,7 +12,6 @@ import logging
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,6 +91,8 @@ def load_attribute(path: str) -> Any:
 
 def installed(group: str, name: str) -> Any | None:
     """The entry point of that name, loaded; None if no installed package has one."""
+    from importlib.metadata import entry_points
+
     for entry in entry_points(group=group, name=name):
         return entry.load()
     return None

@@ -3,9 +3,8 @@
 YAML, `--set`, `lsns config`, the flags of the command line and the checks in Python all follow from
 these classes. No torch, and nothing of the package but its errors.
 
-They are plain dataclasses whose fields pydantic checks: of a class that pydantic made, cyclopts
-hands over texts, and then "42" would have to do for a number in YAML as well. Annotations are
-evaluated here, and not later, because cyclopts does that in the module of a subclass.
+Annotations are evaluated here, and not later, because cyclopts does that in the module of a
+subclass.
 """
 
 import ast
@@ -16,17 +15,14 @@ import os
 import re
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from functools import cache, cached_property
-from importlib.metadata import entry_points
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
-from annotated_types import Interval, MinLen
 from cyclopts import Group, Parameter
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, WrapValidator
 
 from lsns.errors import LsnsError
 from lsns.plugins import ANALYZERS
@@ -49,18 +45,22 @@ SELECTION = Parameter(group=Group("Selection", sort_key=3))
 LOADING = Parameter(group=Group("Model loading", sort_key=4))
 RUNNING = Parameter(group=Group("Running", sort_key=5))
 NO_FLAG = Parameter(parse=False)
+# Of a list that cannot be empty.
+SOME = "at least one"
 
 
 @dataclass(frozen=True)
-class _Wants:
-    """What an option takes, for people.
+class _Kind:
+    """What an option takes.
 
     Attributes:
-        words: what it takes, to follow "wants".
+        words: for people, to follow "wants".
+        read: a value to the one to store; `ValueError` or `ArithmeticError` if it is not taken.
         choices: names that it takes, to be offered for a misspelt one.
     """
 
     words: str
+    read: Callable[[Any], Any]
     choices: tuple[str, ...] = ()
 
 
@@ -82,65 +82,74 @@ def _require(condition: object) -> None:
         raise ValueError
 
 
-def _text(value: str) -> str:
+def _text(value: Any, pattern: str = r"(?s).*") -> str:
     # Half a surrogate pair cannot be written; the error is a ValueError.
-    _require(value.strip().encode())
+    _require(isinstance(value, str) and value.strip().encode() and re.fullmatch(pattern, value))
     return value
 
 
-def _path(value: Any) -> Any:
-    if not isinstance(value, (str, Path)):
-        return value
-    _require("\0" not in str(value))
+def _path(value: Any) -> str:
+    text = _text(str(value) if isinstance(value, Path) else value, r"[^\0]*")
     # A shell does this for a flag; nobody does it for a line of YAML.
-    return os.path.expanduser(value) if str(value).startswith("~") else str(value)
+    return os.path.expanduser(text) if text.startswith("~") else text
 
 
-def _device(value: str) -> str:
-    _require(re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", value))
+def _method(value: Any) -> str:
+    if re.fullmatch(r".+:\w+", _text(value)) or value in METHODS:
+        return value
+    # Takes longer to import than all of this.
+    from importlib.metadata import entry_points
+
+    _require(value in entry_points(group=ANALYZERS).names)
     return value
 
 
-def _method(value: str) -> str:
-    own = re.fullmatch(r".+:\w+", value)
-    _require(own or value in METHODS or value in entry_points(group=ANALYZERS).names)
-    return value
-
-
-def _range(value: str) -> str:
-    start, end = (float(part) for part in value.split("-"))
+def _range(value: Any) -> str:
+    start, end = (float(part) for part in _text(value).split("-"))
     _require(0 <= start < end <= 100 or start == end in (0, 100))
     return value
 
 
-def _different(value: Any, read: Callable[[Any], Any]) -> Any:
-    items = read(tuple(value) if isinstance(value, list) else value)
-    _require(items is None or len(set(items)) == len(items))
-    return items
+def _number(value: Any, kind: type = float) -> Any:
+    _require(isinstance(value, (int, kind)) and not isinstance(value, bool))
+    return kind(value)
 
 
-LIST = WrapValidator(_different)
-Text = Annotated[str, AfterValidator(_text), _Wants("text")]
-Place = Annotated[str, BeforeValidator(_path), AfterValidator(_text), _Wants("a path")]
-Named = Annotated[str, BeforeValidator(_path), AfterValidator(_text), _Wants("a name")]
+def _whole(least: int, most: int) -> _Kind:
+    def read(value: Any) -> int:
+        _require(least <= _number(value, int) <= most)
+        return value
+
+    return _Kind(f"a whole number, {least} to {most}", read)
+
+
+def _above_0(most: float = math.inf) -> _Kind:
+    def read(value: Any) -> float:
+        _require(0 < _number(value) <= most and math.isfinite(value))
+        return float(value)
+
+    return _Kind(f"a number above 0{'' if most == math.inf else f' and at most {most:g}'}", read)
+
+
+Text = Annotated[str, _Kind("text", _text)]
+Place = Annotated[str, _Kind("a path", _path)]
+Named = Annotated[str, _Kind("a name", _path)]
 ModelName = Annotated[Named, Parameter(name="--model-name", group=ASKED)]
-Device = Annotated[str, AfterValidator(_device), _Wants(f"{', '.join(DEVICES)} or cuda:N", DEVICES)]
-Method = Annotated[
-    str, AfterValidator(_method), _Wants(f"one of {', '.join(METHODS)}, or module:Class", METHODS)
-]
-Range = Annotated[
+Device = Annotated[
     str,
-    AfterValidator(_range),
-    _Wants("100-100, 0-0 or START-END with 0 <= START < END <= 100"),
+    _Kind(
+        f"{', '.join(DEVICES)} or cuda:N",
+        lambda value: _text(value, r"auto|(cpu|cuda|mps|xpu)(:\d+)?"),
+        DEVICES,
+    ),
 ]
-Pooling = Annotated[
-    Literal["last-token", "last", "mean", "sum"],
-    AfterValidator(lambda name: "last-token" if name == "last" else name),
-]
-Count = Annotated[int, Interval(ge=1, le=LARGEST)]
-Seed = Annotated[int, Interval(ge=0, le=LARGEST_SEED)]
-Positive = Annotated[float, Interval(gt=0)]
-Percentage = Annotated[float, Interval(gt=0, le=100)]
+Method = Annotated[str, _Kind(f"one of {', '.join(METHODS)}, or module:Class", _method, METHODS)]
+Range = Annotated[str, _Kind("100-100, 0-0 or START-END with 0 <= START < END <= 100", _range)]
+Count = Annotated[int, _whole(1, LARGEST)]
+Seed = Annotated[int, _whole(0, LARGEST_SEED)]
+Positive = Annotated[float, _above_0()]
+Percentage = Annotated[float, _above_0(100)]
+Pooling = Literal["last-token", "last", "mean", "sum"]
 Network = Literal["language", "theory-of-mind", "multiple-demand"]
 Control = Literal["uniform", "layer", "magnitude", "outliers"]
 AnyControl = Literal["uniform", "layer", "magnitude", "outliers", "least"]
@@ -183,14 +192,10 @@ class Option:
         """What stands below the field."""
         return _meanings(self.spec)[self.name]
 
-    @property
-    def wants(self) -> _Wants:
-        """What it takes, for people."""
-        return _wants(self.hint)
-
     @cached_property
-    def _adapter(self) -> TypeAdapter[Any]:
-        return TypeAdapter(self.hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+    def wants(self) -> _Kind:
+        """What it takes."""
+        return _kind(self.hint)
 
     def read(self, value: Any) -> Any:
         """The value to store.
@@ -199,26 +204,17 @@ class Option:
             SpecError: a value that is not taken.
         """
         try:
-            if isinstance(self.hint, type) and issubclass(self.hint, Spec):
-                _require(isinstance(value, self.hint))
-                return value
-            return self._adapter.validate_python(value)
-        except (ArithmeticError, ValueError):
-            raise SpecError(self.key, refusal(self.hint, value)) from None
-
-
-def refusal(hint: Any, value: Any) -> str:
-    """What a type wants and what was found, with what may have been meant; to follow a key."""
-    wanted = _wants(hint)
-    return f"wants {wanted.words}; found {_shown(value)}{_meant(wanted, value)}"
+            return self.wants.read(value)
+        except (ArithmeticError, TypeError, ValueError):
+            found = f"found {_shown(value)}{_meant(self.wants, value)}"
+            raise SpecError(self.key, f"wants {self.wants.words}; {found}") from None
 
 
 @cache
 def options_of(spec: "type[Spec]") -> Mapping[str, Option]:
     """The options of a spec by their names, in the order of the file."""
     hints = get_type_hints(spec, include_extras=True)
-    named = {entry.name: entry.default for entry in fields(spec)}
-    return {name: Option(spec, name, hints[name], default) for name, default in named.items()}
+    return {e.name: Option(spec, e.name, hints[e.name], e.default) for e in fields(spec)}
 
 
 @dataclass(frozen=True)
@@ -285,7 +281,7 @@ class ModelConfig(ModelSpec):
     """Which model, and how it is loaded; see `lsns.load_model`."""
 
     name: ModelName = "smollm2-135m"
-    plugins: Annotated[tuple[Place, ...], LIST, LOADING, Parameter(name="--plugin")] = ()
+    plugins: Annotated[tuple[Place, ...], LOADING, Parameter(name="--plugin")] = ()
     """Modules or .py files that register models of your own; imported first."""
 
     @property
@@ -303,7 +299,7 @@ class Protocol(Spec):
     pooling: Annotated[Pooling | None, STIMULI] = None
     """How a text's tokens become one vector (last is last-token); default: the network's
     protocol."""
-    max_tokens: Annotated[Annotated[int, Interval(ge=0, le=LARGEST)] | None, STIMULI] = None
+    max_tokens: Annotated[Annotated[int, _whole(0, LARGEST)] | None, STIMULI] = None
     """Cut texts to their first tokens; 0: whole; default: the network's protocol."""
     seed: Annotated[Seed, RUNNING] = 42
     """Random seed for a draw of units; on the command line also for control lesions, for sampling
@@ -313,6 +309,11 @@ class Protocol(Spec):
     rounding."""
     overwrite: Annotated[bool, RUNNING] = False
     """Run the model again even if its activations are cached."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pooling == "last":
+            object.__setattr__(self, "pooling", "last-token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,9 +374,7 @@ class LesionConfig(Spec):
 
     section: ClassVar[str] = "lesion."
 
-    conditions: Annotated[tuple[Condition, ...], MinLen(1), LIST, NO_FLAG] = (
-        *("none", "network", "random"),
-    )
+    conditions: Annotated[tuple[Condition, ...], SOME, NO_FLAG] = (*("none", "network", "random"),)
     """none (intact), network (the units found), random (as many others, as control says), or a
     control by its kind."""
     mode: Mode = "zero"
@@ -383,7 +382,7 @@ class LesionConfig(Spec):
     control: Control = "uniform"
     """Units of a random control: any others, as many in each layer, also of like magnitude, or as
     many outliers."""
-    seeds: Annotated[tuple[Seed, ...], MinLen(1), LIST, NO_FLAG] = (42,)
+    seeds: Annotated[tuple[Seed, ...], SOME, NO_FLAG] = (42,)
     """Random seeds for the controls, one control for each."""
 
 
@@ -407,35 +406,33 @@ class StudySpec(Spec):
 
     section: ClassVar[str] = "evaluation."
 
-    benchmarks: Annotated[tuple[Text, ...], LIST, Parameter(name="--benchmark", negative="")] = (
+    benchmarks: Annotated[tuple[Text, ...], Parameter(name="--benchmark", negative="")] = (
         "minimal-pairs",
     )
     """minimal-pairs, minimal-pairs:PATH, blimp (from the hub), blimp:FOLDER, syntaxgym:FOLDER,
     perplexity, perplexity:FILE or lm-eval:TASK; other= in front counts it as not of language."""
-    doses: Annotated[tuple[Percentage, ...], LIST, NO_FLAG] = ()
+    doses: Annotated[tuple[Percentage, ...], NO_FLAG] = ()
     """Further percentages of units, lesioned beside the mask; with uniform and magnitude controls,
     if no controls are named."""
-    controls: Annotated[tuple[AnyControl, ...] | None, LIST, COMMAS] = None
+    controls: Annotated[tuple[AnyControl, ...] | None, COMMAS] = None
     """Kinds of control lesions: uniform, layer, magnitude, least, outliers (as a flag: with commas,
     or none); default: all that there are units for (outliers where masks are split; for a mask's
     file uniform and layer)."""
     split_outliers: bool = False
     """Lesion each mask three times: all, its outlier units only, the rest; each with its own
     controls."""
-    part_controls: Annotated[tuple[AnyControl, ...] | None, LIST, NO_FLAG] = None
+    part_controls: Annotated[tuple[AnyControl, ...] | None, NO_FLAG] = None
     """Kinds of control lesions for the outlier units alone and for the rest; default: those of the
     mask."""
-    seeds: Annotated[int, Interval(ge=1, le=MOST_SEEDS)] = 20
+    seeds: Annotated[int, _whole(1, MOST_SEEDS)] = 20
     """Masks drawn of each kind of control; fewer than 20 are too few for a claim."""
-    modes: Annotated[tuple[Mode, ...], MinLen(1), LIST, COMMAS, Parameter(name="--mode")] = (
-        "zero",
-    )
+    modes: Annotated[tuple[Mode, ...], SOME, COMMAS, Parameter(name="--mode")] = ("zero",)
     """What replaces a unit: zero, mean (its mean activation), or both (as a flag: zero,mean)."""
     prefix: Text = "auto"
     """What stands in front of each text: auto, bos, eos, none, or a token written out."""
     limit: Count | None = None
     """Items of each paradigm at most, the first ones; default: all."""
-    resamples: Annotated[int, Interval(ge=1, le=MOST_RESAMPLES)] = 2000
+    resamples: Annotated[int, _whole(1, MOST_RESAMPLES)] = 2000
     """Resamples of the bootstrap."""
     batch_size: Annotated[Count | None, NO_FLAG] = None
     """Texts per forward pass; default: chosen. Changes log-probabilities by rounding."""
@@ -445,7 +442,7 @@ class StudySpec(Spec):
 class EvaluationConfig(StudySpec):
     """Benchmarks under lesions and controls; see `lsns.evaluate`."""
 
-    benchmarks: Annotated[tuple[Text, ...], LIST] = ()
+    benchmarks: tuple[Text, ...] = ()
     split_outliers: bool = True
 
 
@@ -465,11 +462,11 @@ class _AuditParts(Spec):
 class _AuditAmounts(Spec):
     section: ClassVar[str] = "audit."
 
-    halves: Annotated[int, Interval(ge=1, le=MOST_HALVES)] = 20
+    halves: Annotated[int, _whole(1, MOST_HALVES)] = 20
     """Random halves for reliability."""
-    permutations: Annotated[int, Interval(ge=19, le=MOST_PERMUTATIONS)] = 1000
+    permutations: Annotated[int, _whole(19, MOST_PERMUTATIONS)] = 1000
     """Shuffles of the labels for the threshold that chance reaches."""
-    alpha: Annotated[float, Interval(gt=0, le=0.5)] = 0.05
+    alpha: Annotated[float, _above_0(0.5)] = 0.05
     """Family-wise error rate of that threshold."""
     seed: Annotated[Seed, NO_FLAG] = 0
     """Random seed for splits and shuffles."""
@@ -488,7 +485,7 @@ class _AuditAmounts(Spec):
 class AuditOptions(_AuditAmounts):
     """How much of an audit is computed."""
 
-    percentages: Annotated[tuple[Percentage, ...], LIST] = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
+    percentages: tuple[Percentage, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
     """Percentages for which reliability is measured, beside the localization's own; one that
     selects no unit of a small model, or more than may be selected, is left out."""
 
@@ -505,84 +502,58 @@ class AuditConfig(AuditSpec):
     profile: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunSpec(Spec):
-    """A run: a localization, lesions of what was found, an audit of it, and a page."""
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    network: Network | None = None
-    """Which network to localize; default: language, or the name of the stimuli file."""
-    stimuli: Place | None = None
-    """A folder of langloc CSVs, or a CSV, TSV or JSONL file with text, condition, group; default:
-    built-in ones."""
-    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
-    prompts: Annotated[tuple[Text, ...], LIST] = ()
-    """Texts to continue under each condition of lesion; none: no model is needed once its
-    activations are cached."""
-    lesion: LesionConfig = field(default_factory=LesionConfig)
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    audit: AuditConfig = field(default_factory=AuditConfig)
-    report: bool = True
-    """Write report.html, the page that shows all of the run."""
-    output_dir: Place = "results"
-    """Folder for what a run writes; it describes one run."""
-    cache_dir: Place | None = None
-    """Folder for activations, shared by runs; default: LOC_CACHE, else cache."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        lesioned = self.prompts and set(self.lesion.conditions) != {"none"}
-        means = {
-            "evaluation.modes": "mean" in self.evaluation.modes,
-            "lesion.mode": lesioned and self.lesion.mode == "mean",
-        }
-        for key, wanted in means.items():
-            if wanted and self.analysis.pooling == "sum":
-                why = "where analysis.pooling is sum, which has no mean of a token"
-                raise SpecError(key, f"cannot be mean {why}")
-
-
 @cache
 def _meanings(spec: "type[Spec]") -> dict[str, str]:
     """What stands below the fields, in the source."""
     found: dict[str, str] = {}
-    for base in reversed(spec.__mro__):
-        if issubclass(base, Spec):
-            (made,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-            for entry, below in pairwise(getattr(made, "body", [])):
-                match entry, below:
-                    case ast.AnnAssign(ast.Name(name)), ast.Expr(ast.Constant(str(text))):
-                        found[name] = " ".join(text.split())
-                    case _:
-                        pass
+    for base in reversed(spec.__mro__[:-1]):
+        made: Any = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        for entry, below in pairwise(made.body):
+            match entry, below:
+                case ast.AnnAssign(ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    found[name] = " ".join(text.split())
+                case _:
+                    pass
     return found
 
 
-def _wants(hint: Any) -> _Wants:
+def _kind(hint: Any) -> _Kind:
     base, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     for note in notes:
-        if isinstance(note, _Wants):
+        if isinstance(note, _Kind):
             return note
-    limits = next((note for note in notes if isinstance(note, Interval)), Interval())
-    if base is bool:
-        return _Wants("true or false")
-    if base is int:
-        return _Wants(f"a whole number, {limits.ge} to {limits.le}")
-    if base is float:
-        return _Wants(f"a number above 0{f' and at most {limits.le:g}' if limits.le else ''}")
-    if get_origin(base) is Literal:
-        return _Wants(f"one of {', '.join(get_args(base))}", get_args(base))
     if get_origin(base) is tuple:
-        inner = _wants(get_args(base)[0])
-        some = " (at least one)" if any(isinstance(note, MinLen) for note in notes) else ""
-        return _Wants(f"a list{some} of different values, each {inner.words}", inner.choices)
-    if inner := [one for one in get_args(base) if one is not NoneType]:
-        return _Wants(f"{_wants(inner[0]).words}, or null", _wants(inner[0]).choices)
-    return _Wants(f"a {base.__name__}")
+        return _list_of(_kind(get_args(base)[0]), some=SOME in notes)
+    names, inner = get_args(base), [one for one in get_args(base) if one is not NoneType]
+    if get_origin(base) is Literal:
+        return _Kind(f"one of {', '.join(names)}", lambda value: names[names.index(value)], names)
+    if inner:
+        kind = _kind(inner[0])
+        return _Kind(
+            f"{kind.words}, or null",
+            lambda value: None if value is None else kind.read(value),
+            kind.choices,
+        )
+
+    def read(value: Any) -> Any:
+        _require(isinstance(value, base))
+        return value
+
+    return _Kind("true or false" if base is bool else f"a {base.__name__}", read)
 
 
-def _meant(wanted: _Wants, value: Any) -> str:
+def _list_of(inner: _Kind, *, some: bool) -> _Kind:
+    def read(value: Any) -> tuple[Any, ...]:
+        _require(isinstance(value, (list, tuple)) and (value or not some))
+        items = tuple(map(inner.read, value))
+        _require(len(set(items)) == len(items))
+        return items
+
+    many = f"a list{f' ({SOME})' if some else ''} of different values"
+    return _Kind(f"{many}, each {inner.words}", read, inner.choices)
+
+
+def _meant(wanted: _Kind, value: Any) -> str:
     words = value if isinstance(value, (list, tuple)) else [value]
     for word in words:
         near = difflib.get_close_matches(_plainly(word).lower(), wanted.choices, 1, CUTOFF)

@@ -83,7 +83,7 @@ def run(
     words = chunks[missing[0]].words if missing else ""
     bars = progress(total, unit=unit, words=words, ready=ready + found, shown=shown and bool(calls))
     tasks = [[chunks[place].task for place in call] for call in calls]
-    results = engine.map(function, tasks)
+    results = engine(function, tasks)
     with bars as bar, _told(lambda: (bar.n, total), unit, folder), closing(results):
         for number, values in results:
             for place, result in zip(calls[number], values, strict=True):
