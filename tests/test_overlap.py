@@ -1,18 +1,18 @@
-"""Two masks against sets, scipy and numpy, and chance against counting every case."""
+"""Two masks against sets and numpy, and chance against counting every permutation."""
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import permutations
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.stats import hypergeom
+from scipy.stats import binom, hypergeom
 
 from lsns.errors import LsnsError
-from lsns.overlap import _hypergeometric, agreement, overlap, overlaps
+from lsns.overlap import PERMUTATIONS, agreement, overlap, overlaps
 
 modest = settings(max_examples=60, deadline=None)
 SHAPE = (3, 8)
@@ -25,51 +25,74 @@ def mask_of(*units: int) -> np.ndarray:
     return flat.reshape(SHAPE)
 
 
-@pytest.mark.parametrize("sizes", [(10, 3, 4), (10, 8, 7), (5, 5, 5), (17280, 840, 172), (6, 0, 3)])
-def test_the_distribution_is_scipys(sizes):
-    total, k1, k2 = sizes
-    ours = _hypergeometric(total, k1, k2)
-    assert ours.shape == (min(k1, k2) + 1,)
-    assert ours == pytest.approx(hypergeom.pmf(np.arange(len(ours)), total, k1, k2), rel=1e-8)
-    assert ours.sum() == pytest.approx(1)
+def rows(*layers: str) -> np.ndarray:
+    return np.array([[character == "x" for character in layer] for layer in layers])
 
 
-def rows(layer: str) -> list[bool]:
-    return [character == "x" for character in layer]
+def within(found: float, p: float) -> bool:
+    """What all permutations give, but for the draw of some of them."""
+    low, high = binom.ppf([0.00005, 0.99995], PERMUTATIONS, p)
+    return low <= found * (1 + PERMUTATIONS) - 1 <= high
 
 
-def test_over_all_units_it_is_scipys_tail():
-    rng = np.random.RandomState(0)
-    first, second = rng.rand(2, 6, 40) < 0.2
-    found = overlap(first, second)
-    k1, k2 = first.sum(), second.sum()
-    assert found.shared == (first & second).sum()
-    assert found.expected == pytest.approx(k1 * k2 / 240)
-    assert found.p_value == pytest.approx(hypergeom.sf(found.shared - 1, 240, k1, k2))
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (rows("xx...", "x....", "xxx.."), rows("xx...", ".x...", "xx...")),
+        # Three dimensions in two layers each, and one or two of them shared.
+        (rows("xxx..", "xxx.."), rows("x..xx", "x..xx")),
+        (rows("xx...", "xx..."), rows("xxxx.", "xx...")),
+        (rows("....."), rows("xxx..")),
+        (rows("xxxxx"), rows("xxx..")),
+    ],
+)
+def test_chance_is_every_permutation_of_the_dimensions_counted(first, second):
+    shared = np.array([(first & second[:, list(p)]).sum() for p in permutations(range(5))])
+    for a, b in ((first, second), (second, first)):
+        found = overlap(a, b)
+        assert found.shared == (first & second).sum()
+        assert found.expected == pytest.approx(first.sum() * second.sum() / first.size)
+        assert found.expected_by_layer == pytest.approx(shared.mean())
+        assert within(found.p_value, np.mean(shared >= found.shared))
 
 
-def test_by_layer_every_case_counted():
-    first = np.array([rows("xx.."), rows("x..."), rows("xxx.")])
-    second = np.array([rows("xx.."), rows(".x.."), rows("xx..")])
-    shared = []
-    sets = [list(combinations(range(4), int(k))) for k in second.sum(axis=1)]
-    for case in product(*sets):
-        shared.append(sum(first[layer, list(units)].sum() for layer, units in enumerate(case)))
-    found = overlap(first, second)
-    assert found.shared == 4
-    assert found.expected_by_layer == pytest.approx(np.mean(shared))
-    assert found.p_value_by_layer == pytest.approx(np.mean(np.array(shared) >= 4))
+def test_in_one_layer_it_is_the_exact_test_of_a_fourfold_table():
+    first, second = np.zeros((2, 1, 400), dtype=bool)
+    first[0, :60], second[0, 45:100] = True, True
+    assert within(overlap(first, second).p_value, hypergeom.sf(14, 400, 60, 55))
 
 
-def test_agreement_on_layers_alone_is_chance_by_layer():
+def test_the_smallest_p_is_that_of_the_masks_own_order():
+    units = np.random.default_rng(0).random((4, 50)) < 0.2
+    assert overlap(units, units).p_value == 1 / (1 + PERMUTATIONS)
+
+
+def test_agreement_on_layers_alone_is_chance():
     first, second = np.zeros((2, 8, 50), dtype=bool)
     first[3, :25] = True
     second[3, 12:37] = True
     found = overlap(first, second)
-    assert found.shared == 13
-    assert found.p_value < 1e-6
-    assert found.expected_by_layer == 12.5
-    assert found.p_value_by_layer > 0.4
+    assert (found.shared, found.expected_by_layer) == (13, 12.5)
+    assert found.p_value > 0.4
+
+
+def recurring(rng: np.random.Generator) -> np.ndarray:
+    """Dimensions at random, each selected in three to nine layers in a row."""
+    units = np.zeros((12, 150), dtype=bool)
+    for dimension in rng.permutation(150)[:15]:
+        start = rng.integers(0, 10)
+        units[start : start + rng.integers(3, 10), dimension] = True
+    return units
+
+
+def test_masks_whose_units_recur_are_alike_by_chance_as_often_as_p_says():
+    """Units counted as independent draws are alike three times as often as they may be."""
+    rng, n = np.random.default_rng(0), 250
+    found = [overlap(recurring(rng), recurring(rng)) for _ in range(n)]
+    rejected = sum(one.p_value <= 0.05 for one in found)
+    low, high = binom.ppf([0.001, 0.999], n, 0.05)
+    assert low <= rejected <= high
+    assert np.mean([one.p_value for one in found]) == pytest.approx(0.5, abs=0.07)
 
 
 def test_masks_of_different_models():

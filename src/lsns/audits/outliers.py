@@ -50,8 +50,8 @@ class OutlierAudit:
         units: number of units in the mask.
         share: outlier units as a share of the mask's units.
         magnitude_share: their share of the mask's summed mean |activation|.
-        expected: expected number of outlier units in a random mask of this size.
-        p_value: probability of at least as many by chance (hypergeometric).
+        expected: expected number of outlier units in a random mask with as many units per layer.
+        p_value: probability of at least as many, the mask's dimensions permuted (see `Overlap`).
         model: number of outlier units in the model.
         dimensions: dimensions of the outlier units in the mask, those selected in most layers
             first.
@@ -107,7 +107,7 @@ def audit_outliers(
         share=float(both.sum() / mask.sum()),
         # Units that are always zero have no magnitude to share.
         magnitude_share=float(magnitudes[both].sum()) / magnitude if magnitude > 0 else 0.0,
-        expected=chance.expected,
+        expected=chance.expected_by_layer,
         p_value=chance.p_value,
         model=int(outliers.sum()),
         dimensions=tuple(OutlierDimension(i, int(selected[i]), int(everywhere[i])) for i in order),

@@ -79,7 +79,6 @@ def protocols(results: Results) -> Figure:
             **{"shared": row["shared"], "Dice": row["dice"], "chance": row["expected"]},
             **{"p": row.get("p_value"), "place": place},
             "chance within layers": row.get("expected_by_layer"),
-            "p within layers": row.get("p_value_by_layer"),
         }
         for place, row in enumerate(found)
     ]
@@ -101,7 +100,7 @@ def protocols(results: Results) -> Figure:
     return Figure(
         sized(chart, 30 * len(rows)),
         table("Overlap with other protocols", rows, "mask", "units", "shared", "Dice:.3f",
-              "chance:.1f", "p:p", "chance within layers:.1f", "p within layers:p"),
+              "chance:.1f", "chance within layers:.1f", "p:p"),
         {"masks": len(rows), "words": words},
     )  # fmt: skip
 

@@ -484,7 +484,11 @@ def _groups(found: ScoredUnits, parts: Sequence[Array], limits: Limits) -> alt.C
 
 def _pair(column: int, row: int, both: Overlap) -> dict[str, Any]:
     return {
-        **{"shared units": both.shared, "Dice": both.dice, "shared by chance": both.expected},
+        **{
+            "shared units": both.shared,
+            "Dice": both.dice,
+            "shared by chance": both.expected_by_layer,
+        },
         **{"p": both.p_value, "row": row, "column": column},
     }
 
