@@ -30,7 +30,7 @@ from lsns.config import (
     ModelConfig,
 )
 from lsns.experiment import run_experiment
-from lsns.models.factory import SharedRequest
+from lsns.models.factory import ModelRequest
 from lsns.report.results import read_results
 from lsns.store import locked
 from tests.tiny import write_inputs
@@ -278,9 +278,9 @@ def test_a_stopped_run_goes_on(here, monkeypatch, caplog):
     assert result.study is not None
 
 
-def test_a_shared_request_loads_once(here, loads):
-    request = SharedRequest("tiny", device="cpu")
-    assert SharedRequest.of(request) is request
+def test_a_request_loads_once(here, loads):
+    request = ModelRequest("tiny", device="cpu")
+    assert ModelRequest.of(request) is request
     assert request.load() is request.load()
     assert loads == ["tiny"]
 

@@ -20,7 +20,7 @@ from lsns.evaluation.lesion_study import evaluate
 from lsns.experiment import run_experiment
 from lsns.lesions.ablation import Mode
 from lsns.lesions.controls import Control
-from lsns.models.factory import ModelRequest, SharedRequest
+from lsns.models.factory import ModelRequest
 from lsns.specs import AnalysisConfig, ModelConfig, ModelSpec, SpecError, options_of
 from lsns.stimuli.contrast import Pooling
 from lsns.stimuli.networks import NETWORKS
@@ -162,7 +162,7 @@ def test_values_are_stored_as_they_are_used():
 
 def test_a_request_is_made_of_the_options_of_a_model():
     config = ModelConfig(name="x", dtype="bfloat16", plugins=("own.py",))
-    request = SharedRequest.of(config)
-    assert request == SharedRequest("x", dtype="bfloat16")
+    request = ModelRequest.of(config)
+    assert request == ModelRequest("x", dtype="bfloat16")
     assert ModelRequest.of(request) is request
     assert not hasattr(request, "plugins")

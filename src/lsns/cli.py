@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lsns.evaluation.conditions import MaskSpec
     from lsns.localization import Localization
     from lsns.models.base import BaseModel
-    from lsns.models.factory import SharedRequest
+    from lsns.models.factory import ModelRequest
 
 EXIT_CODE = 2
 # Where a flag is not called like its option.
@@ -585,14 +585,14 @@ def _say_written(*paths: Path, after: str = "") -> None:
 
 
 @contextmanager
-def _asked(model: _Model, options: specs.Protocol) -> Generator[SharedRequest]:
+def _asked(model: _Model, options: specs.Protocol) -> Generator[ModelRequest]:
     """The model, loaded once and when it is needed; meanwhile torch has the threads asked for."""
-    from lsns.models.factory import SharedRequest
+    from lsns.models.factory import ModelRequest
     from lsns.plugins import load_module
 
     for plugin in model.plugins:
         load_module(plugin)
-    request = SharedRequest.of(replace(model, seed=options.seed))
+    request = ModelRequest.of(replace(model, seed=options.seed))
     if model.threads is None:
         yield request
         return
@@ -606,7 +606,7 @@ def _asked(model: _Model, options: specs.Protocol) -> Generator[SharedRequest]:
         torch.set_num_threads(before)
 
 
-def _found(model: BaseModel | SharedRequest, options: _Units, network: str | None) -> Localization:
+def _found(model: BaseModel | ModelRequest, options: _Units, network: str | None) -> Localization:
     from lsns.localization import localize
     from lsns.stimuli.networks import load_contrast
 
@@ -621,7 +621,7 @@ def _found(model: BaseModel | SharedRequest, options: _Units, network: str | Non
 
 
 def _lesioned(
-    request: SharedRequest, options: _Doses, networks: Sequence[str], named: Named
+    request: ModelRequest, options: _Doses, networks: Sequence[str], named: Named
 ) -> Iterator[Localization | Path]:
     """Every network at every percentage, and what --mask names."""
     for network in networks or ((None,) if not named or options.percentages else ()):
@@ -630,7 +630,7 @@ def _lesioned(
     yield from _made(request, options, named)
 
 
-def _made(request: SharedRequest, options: _Units, named: Named) -> Iterator[Localization | Path]:
+def _made(request: ModelRequest, options: _Units, named: Named) -> Iterator[Localization | Path]:
     """Masks as they are named: files as they are, networks localized."""
     for one in named:
         if isinstance(one, Path):

@@ -22,7 +22,7 @@ from lsns.evaluation.benchmarks import check_items, parse_benchmarks
 from lsns.evaluation.conditions import Target, make_targets
 from lsns.lesions.continuations import Continuation, continue_under_lesions
 from lsns.localization import Localization, localize, make_analyzer, select, units_path
-from lsns.models.factory import SharedRequest
+from lsns.models.factory import ModelRequest
 from lsns.plugins import load_module, names_code, permit
 from lsns.report import results as named
 from lsns.report.text import describe_continuations
@@ -115,7 +115,7 @@ def run_experiment(
         _check_not_lost(source, folder / named.CONFIG)
         # Of a study that was finished, items need not be read.
         check_items([] if (folder / STUDY_FILES[0]).exists() else chosen)
-        request = SharedRequest.of(config.model)
+        request = ModelRequest.of(config.model)
         found = localize(
             request,
             contrast,
@@ -235,7 +235,7 @@ class _Run:
     """A run that owns its folder: what is done in it, and what of it is written."""
 
     config: ExperimentConfig
-    request: SharedRequest
+    request: ModelRequest
     found: Localization
     folder: Path
     workers: int

@@ -16,9 +16,8 @@ from lsns.chunks import plan_chunks
 from lsns.engines import Engine
 from lsns.errors import LsnsError
 from lsns.models.factory import ModelRequest
-from lsns.models.identity import fingerprint, is_same
 from lsns.models.source import ModelSource
-from lsns.models.subject import Subject
+from lsns.models.subject import Subject, fingerprint
 from lsns.moments import Moments, merge_all
 from lsns.stimuli.contrast import Contrast, parse_pooling
 from lsns.store import DamagedFileError, Store, digest_of, prepare_folder, results_folder
@@ -225,7 +224,7 @@ def further_activations(
         if model is None:
             return None
         subject = Subject(model)
-        if not is_same(fingerprint(subject.load()) or {}, of):
+        if not subject.computes(of):
             raise LsnsError(
                 f"model {model.name!r} does not compute what was measured: it was changed, or "
                 "is another; give the one that was localized"

@@ -262,8 +262,8 @@ def test_the_bars_of_a_download_are_for_a_terminal(user, tiny):
     tiny("some/tiny")
     fetch = "import logging; logging.basicConfig(format='%(message)s')\n"
     fetch += "logging.getLogger('lsns').setLevel('INFO')\n"
-    fetch += "from lsns.models.hub import ModelRepository as Of\n"
-    fetch += "Of('some/tiny').fetch(Of('some/tiny').ask())"
+    fetch += "from lsns.models.hub import ModelRepository\n"
+    fetch += "ModelRepository('some/tiny').get()"
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     subprocess.run([sys.executable, "-c", fetch], env=user.environment(), stderr=theirs, check=True)

@@ -19,7 +19,7 @@ from lsns.evaluation.lesion_study import evaluate
 from lsns.mask import UnitMask
 from lsns.models.computation import state_of
 from lsns.models.factory import ModelFactory, ModelRequest
-from lsns.models.identity import fingerprint
+from lsns.models.subject import fingerprint
 from tests.tiny import TEXTS, make_model, make_module, make_tokenizer
 
 CONTRAST = lsns.Contrast("x", tuple(TEXTS[:2]), tuple(TEXTS[2:]))

@@ -6,20 +6,21 @@ The benchmark is described in "BLiMP: The Benchmark of Linguistic Minimal Pairs 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from lsns.errors import LsnsError
 from lsns.evaluation.minimal_pairs import MinimalPairs
-from lsns.models.hub import MatchingFiles
-from lsns.store import remembered_sha256, sha256_file
+from lsns.models.files import sound_sha256
+from lsns.models.hub import Repository
+from lsns.store import sha256_file
 
-REPOSITORY = "nyu-mll/blimp"
+# At one state: another would be another benchmark.
 COMMIT = "c469a80f9d2f1ac16a45fca2890918172ad5694a"
 PATTERN = "*/train-*.parquet"
 PARADIGMS = 67
+INSTEAD = "give a folder of its jsonl files, as in blimp:FOLDER"
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,18 @@ class Blimp(MinimalPairs):
         Raises:
             LsnsError: the hub cannot be reached, or what came from it is not whole.
         """
-        repository = _Repository(REPOSITORY, number=PARADIGMS)
-        folder = repository.here() or repository.fetch(repository.ask())
+        repository = Repository(
+            "nyu-mll/blimp", COMMIT, "dataset", PATTERN, PARADIGMS, "BLiMP", INSTEAD
+        )
+        folder = repository.get()
         files = sorted(folder.glob(PATTERN))
         if len(files) != PARADIGMS:
             raise LsnsError(
                 f"BLiMP in {folder} has {len(files)} paradigms, expected {PARADIGMS}; remove that "
-                f"folder and try again, or {_Repository.instead}"
+                f"folder and try again, or {INSTEAD}"
             )
         for file in files:
-            _check(file)
+            sound_sha256(file)
         return files
 
     @property
@@ -50,23 +53,3 @@ class Blimp(MinimalPairs):
         """All that determines the items; the files have one name, in a folder for each paradigm."""
         content = {f"{path.parent.name}/{path.name}": sha256_file(path) for path in self.paths}
         return {"kind": type(self).__name__, "files": content, "limit": self.limit}
-
-
-@dataclass(frozen=True)
-class _Repository(MatchingFiles):
-    """At one state: another would be another benchmark."""
-
-    revision: str | None = COMMIT
-    pattern: str = PATTERN
-    kind: ClassVar = "dataset"
-    instead: ClassVar = "give a folder of its jsonl files, as in blimp:FOLDER"
-
-    def title(self) -> str:
-        return "BLiMP"
-
-
-def _check(file: Path) -> None:
-    """The hub's cache names a large file by its SHA-256; what was cut short has another."""
-    name = file.resolve().name
-    if re.fullmatch(r"[0-9a-f]{64}", name) and remembered_sha256(file) != name:
-        raise LsnsError(f"{file} is damaged: its SHA-256 is not {name}; remove it and try again")

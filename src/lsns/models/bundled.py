@@ -61,9 +61,9 @@ def place() -> Path:
     return user_folder() / "models" / f"{NAME}-{WHEEL_SHA256[:12]}-{CONVERSION}"
 
 
-def expected_digests(folder: Path) -> dict[str, str]:
+def expected_digests(folder: Path | None = None) -> dict[str, str]:
     """The SHA-256 of each file, as it was made; empty if it was not made to the end."""
-    mark = read_json(folder / MARK)
+    mark = read_json((folder or place()) / MARK)
     # Earlier versions noted that of the weights alone.
     weights = {"model.safetensors": mark[of]} if (of := "weights_sha256") in mark else {}
     return {**weights, **mark.get("files", {})}
@@ -71,7 +71,7 @@ def expected_digests(folder: Path) -> dict[str, str]:
 
 def _is_sound(folder: Path) -> bool:
     """The mark, which is written last, is there, and the files are those that it notes."""
-    expected = expected_digests(folder)
+    expected = expected_digests()
     files = {folder / name: digest for name, digest in expected.items()}
     bad = [f.name for f, d in files.items() if not f.is_file() or remembered_sha256(f) != d]
     if bad:

@@ -65,7 +65,7 @@ class ModelFactory:
 
 @dataclass(frozen=True)
 class ModelRequest(ModelSpec):
-    """A model as asked for; see `load_model`. It is loaded only when its activations are missing.
+    """A model as asked for; see `load_model`. It is loaded when it is first needed, and once.
 
     Attributes: the arguments of `load_model`.
     """
@@ -82,21 +82,12 @@ class ModelRequest(ModelSpec):
         )
 
     def load(self) -> BaseModel:
-        """Load it."""
-        return load_model(**self.but())
-
-
-@dataclass(frozen=True)
-class SharedRequest(ModelRequest):
-    """A model as asked for, which is loaded once: for localizing, evaluating, continuing texts."""
+        """Load it, the first time: for localizing, evaluating and continuing texts."""
+        return self._loaded
 
     @cached_property
     def _loaded(self) -> BaseModel:
-        return super().load()
-
-    def load(self) -> BaseModel:
-        """Load it, the first time."""
-        return self._loaded
+        return load_model(**self.but())
 
 
 def check_model(model: object, *, by_name: bool = False) -> None:
@@ -157,14 +148,8 @@ def load_model(
         LsnsError: no such model or device, or it cannot be loaded.
     """
     # A registered model need not know what it was not asked for.
-    extra = {
-        "revision": revision,
-        "trust_remote_code": trust_remote_code,
-        "blocks": blocks,
-        "device_map": device_map,
-        "quantization": quantization,
-    }
-    asked = {key: value for key, value in extra.items() if value not in (None, False)}
-    return ModelFactory.create_model(
-        name, device=device, dtype=dtype, pretrained=pretrained, seed=seed, **asked
-    )
+    given = locals()
+    asked = {key: value for key, value in given.items() if value is not None}
+    if not trust_remote_code:
+        del asked["trust_remote_code"]
+    return ModelFactory.create_model(**asked)

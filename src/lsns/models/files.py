@@ -5,6 +5,7 @@ By content alone, so that the same files in a folder and in the hub's cache are 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -44,15 +45,17 @@ def files_identity(folder: Path, pretrained: bool, trust_remote_code: bool) -> s
     Raises:
         LsnsError: a file of the hub's cache has other content than its name says.
     """
-    code = [
-        one for name in ("config.json", "tokenizer_config.json") for one in _code(folder / name)
-    ]
-    if trust_remote_code and any("--" in one for one in code):
+    configurations = ("config.json", "tokenizer_config.json")
+    code = [read_json(folder / name).get("auto_map") for name in configurations]
+    # A name such as `owner/name--file.Class`.
+    if trust_remote_code and "--" in json.dumps(code):
         return None
     files = [f for f in files_read(folder) if pretrained or not _is_weights(f)]
-    content: dict[str, Any] = {str(file.relative_to(folder)): _sha256(file) for file in files}
+    content: dict[str, Any] = {str(file.relative_to(folder)): sound_sha256(file) for file in files}
     # The same files with and without their code may be two models.
-    return f"content:{digest_of(content | ({'': 'code'} if trust_remote_code and code else {}))}"
+    if trust_remote_code and any(code):
+        content[""] = "code"
+    return f"content:{digest_of(content)}"
 
 
 def files_read(folder: Path) -> list[Path]:
@@ -96,20 +99,17 @@ def _is_weights(file: Path) -> bool:
     return file.suffix in (".safetensors", ".bin") or file.name.endswith(".index.json")
 
 
-def _sha256(file: Path) -> str:
+def sound_sha256(file: Path) -> str:
+    """SHA-256 of a file, remembered.
+
+    Raises:
+        LsnsError: it is in the hub's cache, which names large files by their content, and has
+            other content than its name says.
+    """
     digest, name = remembered_sha256(file), file.resolve().name
-    # The hub's cache names large files by their content.
     if SHA256.fullmatch(name) and name != digest:
         raise LsnsError(
-            f"{file.name} of the hub's cache is damaged: it has other content than its name says; "
+            f"{file} is damaged: its SHA-256 is not the one that names it in the hub's cache; "
             f"remove {file.resolve()}, so that it is downloaded again"
         )
     return digest
-
-
-def _code(config: Path) -> list[str]:
-    """The code that a configuration names, such as `modeling_own.OwnModel`."""
-    named = read_json(config).get("auto_map")
-    values = named.values() if isinstance(named, dict) else [named]
-    parts = [part for value in values for part in (value if isinstance(value, list) else [value])]
-    return [part for part in parts if isinstance(part, str)]

@@ -12,14 +12,13 @@ import logging
 import re
 import sys
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from lsns.errors import LsnsError
 from lsns.models.files import WEIGHTS, weights_among, weights_of
@@ -42,35 +41,46 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS
 
 
 @dataclass(frozen=True)
-class _Repository(ABC):
-    """A repository of the hub, and what is wanted of it.
+class Repository:
+    """A repository of the hub, and the files of it that are wanted.
 
     Attributes:
         name: its hub id.
         revision: branch, tag or commit, which may be abbreviated; None for the default branch.
+        kind: `model` or `dataset`.
+        pattern: shell pattern for the names of the files that are wanted.
+        number: how many files of the repository have such names.
+        title: what it is called in messages; by default by its kind and name.
+        instead: what to do where there is no hub.
     """
 
     name: str
     revision: str | None = None
-    kind: ClassVar[Literal["model", "dataset"]] = "model"
-    # What to do where there is no hub.
-    instead: ClassVar[str] = "give a folder"
+    kind: Literal["model", "dataset"] = "model"
+    pattern: str = "*"
+    number: int = 1
+    title: str = ""
+    instead: str = "give a folder or a .gguf file, or smollm2-135m, which needs no hub"
 
-    def title(self) -> str:
-        """What it is called in messages."""
-        return f"{self.kind} {self.name!r}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or f"{self.kind} {self.name!r}")
 
-    @abstractmethod
     def missing(self, folder: Path) -> str | None:
         """What a snapshot lacks of what is wanted, in words; None if it is whole."""
+        found = len(list(folder.glob(self.pattern)))
+        return f"{self.number - found} files" if found < self.number else None
 
-    @abstractmethod
     def choose(self, names: list[str], commit: str) -> list[list[str]]:
         """Of the names of all files, those that are wanted, in batches to be had in turn."""
+        return [[name for name in names if fnmatch(name, self.pattern)]]
 
-    def is_small(self) -> bool:
-        """Whether it is had in no time, and so without a word."""
-        return False
+    def get(self) -> Path:
+        """The whole snapshot of `revision`: the one that is on this machine, else downloaded.
+
+        Raises:
+            LsnsError: it could not be had.
+        """
+        return self.here() or self.fetch(self.ask())
 
     def here(self) -> Path | None:
         """The snapshot of `revision` that is on this machine, whole, found without asking the hub.
@@ -95,13 +105,13 @@ class _Repository(ABC):
             LsnsError: there is none that could be used.
         """
         # An abbreviation of what has come in part: the hub may not know abbreviations.
-        revision = self._commit_here() if self._abbreviates() else None
+        known = self._commit_here() if self._abbreviates() else None
         try:
-            commit = self._info(revision or self.revision).sha
+            commit = self._info(known or self.revision).sha
         except Exception as error:  # which ones the client raises changes with its version
             return self._without_hub(error)
         if commit is None:
-            raise LsnsError(f"the hub names no commit of {self.title()}; give one with --revision")
+            raise LsnsError(f"the hub names no commit of {self.title}; give one with --revision")
         self._remember(commit)
         return commit
 
@@ -119,11 +129,11 @@ class _Repository(ABC):
         if self.revision is not None or not found:
             return None
         newest = max(found, key=lambda folder: folder.stat().st_mtime_ns)
-        _say_once(f"{self.title()}: {why}; using {newest.name[:12]}, the newest on this machine")
+        _say_once(f"{self.title}: {why}; using {newest.name[:12]}, the newest on this machine")
         return newest
 
     def _whole(self, commit: str) -> Path | None:
-        folder = self._cache() / "snapshots" / commit
+        folder = self._snapshot(commit)
         return folder if folder.is_dir() and self.missing(folder) is None else None
 
     def _cache(self) -> Path:
@@ -131,8 +141,11 @@ class _Repository(ABC):
 
         return Path(constants.HF_HUB_CACHE) / f"{self.kind}s--{self.name.replace('/', '--')}"
 
+    def _snapshot(self, commit: str) -> Path:
+        return self._cache() / "snapshots" / commit
+
     def _commits(self) -> list[str]:
-        there = (self._cache() / "snapshots").glob("*")
+        there = self._snapshot("").glob("*")
         return [folder.name for folder in there if COMMIT.fullmatch(folder.name)]
 
     def _commit_here(self) -> str | None:
@@ -145,7 +158,7 @@ class _Repository(ABC):
         found = [c for c in self._commits() if c.startswith(str(self.revision).lower())]
         if len(found) > 1:
             raise LsnsError(
-                f"revision {self.revision!r} of {self.title()} could be any of "
+                f"revision {self.revision!r} of {self.title} could be any of "
                 f"{', '.join(sorted(found))}; give more of it"
             )
         return found[0] if found else None
@@ -166,37 +179,36 @@ class _Repository(ABC):
         with suppress(LsnsError), atomic(ref) as temporary:
             temporary.write_text(commit, encoding="utf-8")
 
-    def _info(self, revision: str | None, *, sizes: bool = False) -> Any:
+    def _info(self, revision: str | None) -> Any:
         from huggingface_hub import HfApi
 
-        return HfApi().repo_info(
-            self.name,
-            revision=revision,
-            repo_type=self.kind,
-            timeout=TIMEOUT_SECONDS,
-            files_metadata=sizes,
-        )
+        options: dict[str, Any] = {"repo_type": self.kind, "timeout": TIMEOUT_SECONDS}
+        return HfApi().repo_info(self.name, revision=revision, files_metadata=True, **options)
 
     def _without_hub(self, error: Exception) -> str:
         what, advice = self._explain(error)
         if newest := self._newest(what):
             return newest.name
         commit = self._commit_here()
-        part = commit and self.missing(self._cache() / "snapshots" / commit)
+        part = commit and self.missing(self._snapshot(commit))
         state = f"only in part ({part} missing)" if part else "not"
         at = f" at revision {self.revision!r}" if self.revision else ""
-        raise LsnsError(f"{self.title()}{at} is {state} on this machine, and {what}; {advice}")
+        raise LsnsError(f"{self.title}{at} is {state} on this machine, and {what}; {advice}")
 
     def _download(self, commit: str) -> Path:
         from huggingface_hub import snapshot_download
+        from tqdm import tqdm
 
-        folder, begun = self._cache() / "snapshots" / commit, time.monotonic()
+        folder, begun, at = self._snapshot(commit), time.monotonic(), f"at {commit[:12]}"
         try:
-            found = self._info(commit, sizes=True).siblings or []
-            sizes = {file.rfilename: file.size or 0 for file in found}
+            sizes = {file.rfilename: file.size or 0 for file in self._info(commit).siblings or []}
             batches = self.choose(list(sizes), commit)
-            if not self.is_small():
-                self._announce(commit, {n: sizes[n] for batch in batches for n in batch}, folder)
+            left = [name for batch in batches for name in batch if not (folder / name).is_file()]
+            # What is had in no time is had without a word.
+            said = not all(map(_is_small, left))
+            if said:
+                size = tqdm.format_sizeof(sum(sizes[name] for name in left), "B")
+                logger.info("downloading %s %s: %d files, %s", self.title, at, len(left), size)
             with _bars():
                 for batch in batches:
                     snapshot_download(
@@ -207,19 +219,14 @@ class _Repository(ABC):
         except Exception as error:  # which ones the client raises changes with its version
             what, advice = self._explain(error)
             raise LsnsError(
-                f"the download of {self.title()} broke off: {what}; {advice}; "
+                f"the download of {self.title} broke off: {what}; {advice}; "
                 "the same command goes on with what is missing"
             ) from None
         if lacking := self.missing(folder):
-            raise LsnsError(f"{self.title()} at {commit[:12]} on the hub has no {lacking}")
-        if not self.is_small():
-            logger.info("downloaded %s in %.0f s", self.title(), time.monotonic() - begun)
+            raise LsnsError(f"{self.title} {at} on the hub has no {lacking}")
+        if said:
+            logger.info("downloaded %s in %.0f s", self.title, time.monotonic() - begun)
         return folder
-
-    def _announce(self, commit: str, sizes: Mapping[str, int], folder: Path) -> None:
-        left = [size for name, size in sizes.items() if not (folder / name).is_file()]
-        what = f"{self.title()} at {commit[:12]}: {len(left)} files, {_in_bytes(sum(left))}"
-        logger.info("downloading %s", what)
 
     def _explain(self, error: BaseException) -> tuple[str, str]:
         """What went wrong with the hub, and what to do."""
@@ -227,48 +234,40 @@ class _Repository(ABC):
 
         while isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
             error = error.__cause__
-        if isinstance(error, errors.HfHubHTTPError):
-            return self._explain_answer(error, error.response.status_code)
+        page = f"{constants.ENDPOINT}/{'' if self.kind == 'model' else 'datasets/'}{self.name}"
+        log_in = "log in with `hf auth login`"
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
+        gated = isinstance(error, errors.GatedRepoError)
+        if isinstance(error, errors.RepositoryNotFoundError) and not gated:
+            advice = f"check the name (most are owner/name), or {log_in} if it is private"
+            return "the hub has none of that name that you may read", advice
+        if isinstance(error, errors.RevisionNotFoundError):
+            return "the hub has no such revision of it", f"branches and tags are listed at {page}"
+        if gated or status in (401, 403):
+            what = f"the hub does not let you have it ({status}: gated, or no valid log-in)"
+            return what, f"ask for access at {page}, and {log_in}"
+        if status == 429:
+            advice = f"wait some minutes, or {log_in}, and try again"
+            return "the hub is asked too often from here (429)", advice
+        if status:
+            fault = "a fault of its own" if status >= 500 else "another answer than expected"
+            return f"the hub has {fault} ({status})", f"try again later, or {self.instead}"
         if isinstance(error, errors.HFValidationError):
             return "its name is no possible hub id", self.instead
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
-            place = error.filename or constants.HF_HUB_CACHE
-            return f"{place} could not be written ({error.strerror})", (
-                "make room or have it opened, or choose another place with HF_HOME"
-            )
-        reason = str(error).partition("\n")[0] or type(error).__name__
+            what = f"{error.filename or constants.HF_HUB_CACHE} could not be written"
+            advice = "make room or have it opened, or choose another place with HF_HOME"
+            return f"{what} ({error.strerror})", advice
         if type(error).__name__ in CUT:
             return f"the connection was cut ({reason})", "try again"
         if isinstance(error, errors.OfflineModeIsEnabled):
             return OFFLINE, self.instead
         return f"the hub cannot be reached ({reason})", self.instead
 
-    def _explain_answer(self, error: Exception, status: int) -> tuple[str, str]:
-        from huggingface_hub import constants, errors
-
-        page = f"{constants.ENDPOINT}/{'' if self.kind == 'model' else 'datasets/'}{self.name}"
-        gated = isinstance(error, errors.GatedRepoError)
-        if isinstance(error, errors.RepositoryNotFoundError) and not gated:
-            return "the hub has none of that name that you may read", (
-                "check the name (most are owner/name), or log in with `hf auth login` if it is "
-                "private"
-            )
-        if isinstance(error, errors.RevisionNotFoundError):
-            return "the hub has no such revision of it", f"branches and tags are listed at {page}"
-        if gated or status in (401, 403):
-            return f"the hub does not let you have it ({status}: gated, or no valid log-in)", (
-                f"ask for access at {page}, and log in with `hf auth login`"
-            )
-        if status == 429:
-            return "the hub is asked too often from here (429)", (
-                "wait some minutes, or log in with `hf auth login`, and try again"
-            )
-        fault = "a fault of its own" if status >= 500 else "another answer than expected"
-        return f"the hub has {fault} ({status})", f"try again later, or {self.instead}"
-
 
 @dataclass(frozen=True)
-class ModelRepository(_Repository):
+class ModelRepository(Repository):
     """A model: configuration and tokenizer, and weights if they are wanted.
 
     Attributes:
@@ -276,11 +275,6 @@ class ModelRepository(_Repository):
     """
 
     weights: bool = True
-    instead: ClassVar[str] = "give a folder or a .gguf file, or smollm2-135m, which needs no hub"
-
-    def is_small(self) -> bool:
-        """Whether only a configuration and a tokenizer are wanted."""
-        return not self.weights
 
     def missing(self, folder: Path) -> str | None:
         """`config.json`, a tokenizer or weights, where they are not there."""
@@ -296,60 +290,28 @@ class ModelRepository(_Repository):
 
     def choose(self, names: list[str], commit: str) -> list[list[str]]:
         """The small files first: where the configuration and weights are, they are, too."""
-        if "config.json" not in names:
-            raise LsnsError(f"{self.title()} holds no model: the hub has no config.json of it")
-        small = [name for name in names if _is_small(name) and name != "config.json"]
-        return [small, ["config.json", *self._weights(names, commit)]]
-
-    def _weights(self, names: list[str], commit: str) -> list[str]:
         from huggingface_hub import hf_hub_download
 
+        if "config.json" not in names:
+            raise LsnsError(f"{self.title} holds no model: the hub has no config.json of it")
+        small = [name for name in names if _is_small(name) and name != "config.json"]
         if not self.weights:
-            return []
+            return [small, ["config.json"]]
         found = weights_among(
             names, lambda name: Path(hf_hub_download(self.name, name, revision=commit))
         )
         if not found:
             raise LsnsError(
-                f"{self.title()} has no weights that transformers reads on the hub (one of "
+                f"{self.title} has no weights that transformers reads on the hub (one of "
                 f"{', '.join(WEIGHTS)}); choose another, or {self.instead}"
             )
-        return found
-
-
-@dataclass(frozen=True)
-class MatchingFiles(_Repository):
-    """The files of a repository whose names match a pattern.
-
-    Attributes:
-        pattern: shell pattern for the names of the files that are wanted.
-        number: how many files of the repository have such names.
-    """
-
-    pattern: str = "*"
-    number: int = 1
-
-    def missing(self, folder: Path) -> str | None:
-        """The files that match, where there are fewer than there should be."""
-        found = len(list(folder.glob(self.pattern)))
-        return f"{self.number - found} files" if found < self.number else None
-
-    def choose(self, names: list[str], commit: str) -> list[list[str]]:
-        """All that match."""
-        return [[name for name in names if fnmatch(name, self.pattern)]]
+        return [small, ["config.json", *found]]
 
 
 def _is_small(name: str) -> bool:
     """Code may lie in folders; other frameworks' copies do."""
     wanted = name.endswith(SMALL_FILES) and not name.endswith(".index.json")
     return wanted and ("/" not in name or name.endswith((".py", ".jinja")))
-
-
-def _in_bytes(number: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
-    return f"{number} bytes"
 
 
 @cache

@@ -62,15 +62,9 @@ class HuggingFaceModel(BaseModel):
         self.blocks_path = blocks
         self._trust_remote_code = trust_remote_code
         read = {"pretrained": pretrained, "trust_remote_code": trust_remote_code}
-        self.source = resolve_model(name, revision=revision, ask_hub=True, **read)
+        self.source = resolve_model(name, revision=revision, **read)
         super().__init__(name, device=device, dtype=dtype, pretrained=pretrained, seed=seed)
-        if self.source.kind == "hub":
-            # All files of the repository are here only now.
-            here = resolve_model(self.source.location, revision=self.source.revision, **read)
-            self.source = replace(self.source, identity=here.identity)
         self.commit = self.source.revision
-        # A subclass may compute something else from the same files.
-        self.files_identity = self.source.identity if type(self) is HuggingFaceModel else None
 
     @classmethod
     def wrap(
@@ -118,31 +112,35 @@ class HuggingFaceModel(BaseModel):
         if self._in_memory is not None:
             model = self._in_memory[0]
         else:
-            self._check_configuration()
-            where = self._where()
+            if self.source.kind == "hub":
+                self._fetch()
+            # A subclass may compute something else from the same files.
+            self.files_identity = self.source.identity if type(self) is HuggingFaceModel else None
             with loading(self.name):
-                model = self._from_files(where).eval()
+                model = self._from_files().eval()
         self._layer_names, _ = find_blocks(model, self.blocks_path)
         self._decoder = decoder_of(model)
         return model
 
-    def _check_configuration(self) -> None:
-        """What cannot be loaded is said before its weights are downloaded."""
+    def _fetch(self) -> None:
+        """Have all files of a hub repository on this machine; of one that cannot be loaded, few."""
         from transformers import AutoConfig
 
-        if self.source.kind == "hub":
-            where = self._where(weights=False)
-            with loading(self.name):
-                AutoConfig.from_pretrained(**where)
+        wanted = ModelRepository(self.source.location, self.revision, weights=self.pretrained)
+        commit = str(self.source.revision) if self.source.path else wanted.ask()
+        folder = replace(wanted, weights=False).fetch(commit)
+        self.source = replace(self.source, path=folder, revision=commit)
+        with loading(self.name):
+            AutoConfig.from_pretrained(**self._where())
+        wanted.fetch(commit)
 
     def _setup_tokenizer(self) -> Any:
         if self._in_memory is not None:
             return self._in_memory[1]
         from transformers import AutoTokenizer
 
-        where = self._where()
         with loading(self.name):
-            return AutoTokenizer.from_pretrained(**where)
+            return AutoTokenizer.from_pretrained(**self._where())
 
     def _get_model_info(self) -> Mapping[str, Any]:
         return {"num_layers": len(self._layer_names), "hidden_size": self._probe()}
@@ -164,21 +162,21 @@ class HuggingFaceModel(BaseModel):
                 self.blocks, (2, 3), lambda: self.forward(tokens, torch.ones_like(tokens))
             )
 
-    def _from_files(self, where: Mapping[str, Any]) -> Any:
+    def _from_files(self) -> Any:
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        dtype = "auto" if self.dtype is None else self.dtype
-        if self.pretrained and self._placement:
-            model = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype, **self._placement)
-            # Tokens go where the first layer is; transformers moves the states from there.
-            self.device = model.get_input_embeddings().weight.device
-            return model
+        model: Any
         if self.pretrained:
-            model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype)
+            read = {**self._where(), **self._placement}
+            model = AutoModelForCausalLM.from_pretrained(**read, dtype=self.dtype or "auto")
+            if self._placement:
+                # Tokens go where the first layer is; transformers moves the states from there.
+                self.device = model.get_input_embeddings().weight.device
+                return model
             return model.to(self.device)
         if self._placement:
             raise LsnsError("--untrained goes with neither --device-map nor --quantization")
-        config = AutoConfig.from_pretrained(**where)
+        config = AutoConfig.from_pretrained(**self._where())
         # Weights are drawn from the global generator; it is put back as it was.
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -187,19 +185,15 @@ class HuggingFaceModel(BaseModel):
             )
         return model.to(self.device, self.dtype or model.dtype)
 
-    def _where(self, *, weights: bool = True) -> dict[str, Any]:
-        """What transformers is told of the files, which are on this machine from here on."""
-        options: dict[str, Any] = {"trust_remote_code": self._trust_remote_code}
-        if self.source.kind == "gguf":
-            path = Path(self.source.location)
-            options |= {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-        elif self.source.kind == "hub":
-            repository = ModelRepository(self.source.location, weights=weights and self.pretrained)
-            folder = repository.fetch(str(self.source.revision))
-            options["pretrained_model_name_or_path"] = str(folder)
-        else:
-            options["pretrained_model_name_or_path"] = self.source.location
-        return options
+    def _where(self) -> dict[str, Any]:
+        """What transformers is told of the files."""
+        path = Path(str(self.source.path))
+        file = {"gguf_file": path.name} if self.source.kind == "gguf" else {}
+        return {
+            "pretrained_model_name_or_path": path.parent if file else path,
+            "trust_remote_code": self._trust_remote_code,
+            **file,
+        }
 
 
 def _check_module(model: object, tokenizer: object) -> None:

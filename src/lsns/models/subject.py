@@ -1,18 +1,58 @@
-"""`Subject`: the model that is measured, loaded when it is first needed, here or in a worker."""
+"""`Subject`: the model that is measured, loaded when it is first needed, here or in a worker.
+
+Its fingerprint is all of it that determines a result, and so a part of every key: one for what
+localizing measures and for what evaluating scores. No torch here: of a model that is asked for by
+name, the files say it.
+"""
 
 from __future__ import annotations
 
+import secrets
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lsns.engines import Engine, engine_of
 from lsns.errors import LsnsError
-from lsns.models.factory import ModelRequest, SharedRequest
-from lsns.models.identity import fingerprint, is_same
+from lsns.models.factory import ModelRequest
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch is imported when a model is made, not before
     from lsns.models.base import BaseModel
+
+
+def fingerprint(model: BaseModel | ModelRequest) -> dict[str, Any] | None:
+    """All of a model that determines its results, as plain values.
+
+    Equal for a model that is loaded and for the same one as asked for, and for the same files in
+    a folder and from the hub. One that does not compute the same twice has another each time, so
+    that nothing is found under it.
+
+    Args:
+        model: loaded, or as asked for.
+
+    Returns:
+        `model` is its identity; None if the model has to be loaded to know it.
+    """
+    if isinstance(model, ModelRequest):
+        identity = _identity_of_request(model)
+        if identity is None:
+            return None
+        dtype, blocks, lesions = model.dtype, model.blocks, []
+    else:
+        identity = model.identity
+        dtype, blocks, lesions = model.dtype_name, model.blocks_path, model.active_lesions
+    return {
+        "model": identity,
+        "pretrained": model.pretrained,
+        "init_seed": None if model.pretrained else model.seed,
+        "dtype": dtype,
+        "quantization": model.quantization,
+        "blocks": blocks,
+        "lesions": lesions,
+        **({"once": secrets.token_hex(16)} if identity is None else {}),
+    }
 
 
 class Subject:
@@ -26,10 +66,7 @@ class Subject:
     def __init__(
         self, model: BaseModel | ModelRequest | str, expected: dict[str, Any] | None = None
     ) -> None:
-        request = ModelRequest(model) if isinstance(model, str) else model
-        if isinstance(request, ModelRequest):
-            request = SharedRequest.of(request)
-        self.given: BaseModel | ModelRequest = request
+        self.given = ModelRequest(model) if isinstance(model, str) else model
         self._expected = expected
 
     def load(self) -> BaseModel:
@@ -40,19 +77,22 @@ class Subject:
         """
         if not isinstance(self.given, ModelRequest):
             return self.given
-        model = self.given.load()
-        if self._expected is not None:
-            if not is_same(fingerprint(model) or {}, self._expected):
-                raise LsnsError(
-                    f"model {model.name!r} is not the same in a worker: it was changed, or is "
-                    "registered by this process alone; use one worker"
-                )
-            self._expected = None
-        return model
+        expected, self._expected = self._expected, None
+        if expected is not None and not self.computes(expected):
+            raise LsnsError(
+                f"model {self.given.name!r} is not the same in a worker: it was changed, or is "
+                "registered by this process alone; use one worker"
+            )
+        return self.given.load()
+
+    def computes(self, expected: Mapping[str, Any]) -> bool:
+        """Whether the model, loaded, has the fingerprint that stands, among others, in a key."""
+        here = fingerprint(self.load()) or {}
+        return all(expected.get(key) == value for key, value in here.items() if key != "once")
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """All of the model that determines results; see `identity.fingerprint`."""
+        """All of the model that determines results; see `fingerprint`."""
         return fingerprint(self.given) or fingerprint(self.load()) or {}
 
     def engine(self, workers: int) -> Engine:
@@ -72,3 +112,13 @@ class Subject:
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent to a worker, it is loaded there; `engine` sees that it can be."""
         return Subject, (ModelRequest(**asdict(self.given)), self.fingerprint)  # type: ignore[arg-type]
+
+
+def _identity_of_request(request: ModelRequest) -> str | None:
+    source = request.source()
+    if source is None or "torch" not in sys.modules:
+        return source and source.identity
+    from lsns.models.computation import is_patched
+
+    # The files do not say what a patched class of torch or transformers makes of them.
+    return None if is_patched() else source.identity
