@@ -444,7 +444,7 @@ def _unusual(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     if known is not None and stimuli["digest"] != load_contrast(stimuli["name"]).digest:
         yield "stimuli", stimuli["digest"][:8]
     tokens = manifest["protocol"]["max_tokens"]
-    if tokens != (known.max_tokens if known else None):
+    if tokens != (known and known["max_tokens"]):
         yield "tokens", "whole" if tokens is None else tokens
     # The published names know one method; the others must not overwrite its files.
     if method != "ttest":

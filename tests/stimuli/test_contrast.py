@@ -164,7 +164,7 @@ def test_a_condition_of_fewer_than_two_texts_is_refused(
 ) -> None:
     arguments: dict[str, Any] = {"positive": ("a", "b"), "negative": ("a", "b"), condition: texts}
     message = refusal(lambda: Contrast("mine", **arguments))
-    assert f"'mine' has {len(texts)} {condition} texts" in message
+    assert f"'mine': {len(texts)} {condition} texts" in message
     assert "at least 2" in message
 
 
@@ -254,17 +254,17 @@ def test_further_texts_belong_to_items_without_groups_by_their_numbers() -> None
     message = refusal(
         lambda: replace(found, further_groups={"lists": ("positive 1", "positive 2")})
     )
-    assert "'positive 2' of a further lists text is not one of the contrast's groups" in message
+    assert "further:lists text 2 is of group 'positive 2', which no positive" in message
 
 
 @pytest.mark.parametrize(
     ("further", "words"),
     [
-        ({"lists": ("a",)}, "'mine' has 1 further lists texts"),
-        ({"lists": ()}, "'mine' has 0 further lists texts"),
-        ({"lists": ("a", " ")}, "further lists text 2 is empty"),
-        ({"lists": ("a", 2)}, "further lists text 2 is 2, not a text"),
-        ({"lists": ("a", "b\ud83d")}, "further lists text 2 is not valid"),
+        ({"lists": ("a",)}, "'mine': 1 further:lists texts"),
+        ({"lists": ()}, "'mine': 0 further:lists texts"),
+        ({"lists": ("a", " ")}, "further:lists text 2 is empty"),
+        ({"lists": ("a", 2)}, "further:lists text 2 is 2, not a text"),
+        ({"lists": ("a", "b\ud83d")}, "further:lists text 2 is not valid"),
         ({"lists": "a text"}, "further must be pairs of a name and a sequence"),
         ({"lists": None}, "further must be pairs"),
         ("lists", "further must be pairs"),
@@ -290,9 +290,9 @@ def test_bad_further_conditions_are_refused(further: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
-        ({"more": ("1", "2")}, "2 groups for 3 further more texts"),
-        ({"more": ()}, "0 groups for 3 further more texts"),
-        ({"more": ("1", "2", "3")}, "group '3' of a further more text is not one of"),
+        ({"more": ("1", "2")}, "2 groups for 3 further:more texts"),
+        ({"more": ()}, "0 groups for 3 further:more texts"),
+        ({"more": ("1", "2", "3")}, "further:more text 3 is of group '3', which no"),
         ({"less": ("1", "2")}, "groups for 'less', which is no further condition"),
         ({"more": "121"}, "further_groups must be pairs"),
     ],

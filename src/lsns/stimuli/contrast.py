@@ -6,6 +6,7 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -16,6 +17,8 @@ from lsns.terminal import one_line
 Pooling = Literal["last-token", "mean", "sum"]
 # What belongs to each further condition, by name: pairs rather than a dict, which has no hash.
 ByName = tuple[tuple[str, tuple[str, ...]], ...]
+# What comes before the name of a further condition.
+FURTHER = "further:"
 # Of each condition, to be shown to a reader; longer ones are cut.
 EXAMPLES, EXAMPLE_CHARACTERS = 2, 120
 
@@ -27,6 +30,26 @@ def parse_pooling(name: str) -> Pooling:
     if name not in known:
         raise LsnsError(f"no pooling {name!r}; use one of {', '.join(get_args(Pooling))}")
     return known[name]
+
+
+class StimulusError(LsnsError):
+    """Stimuli that a contrast cannot have; whoever knows where they stand adds that.
+
+    Args:
+        contrast: its name.
+        condition: `positive`, `negative` or `further:NAME`.
+        wrong: what is wrong, to follow the text if it is about one.
+        place: which text of the condition, from 0; None: all of them.
+
+    Attributes:
+        wrong: what is wrong, in words that stand alone.
+    """
+
+    def __init__(self, contrast: str, condition: str, wrong: str, place: int | None = None) -> None:
+        text = "" if place is None else f"{condition} text {place + 1} "
+        super().__init__(f"contrast {contrast!r}: {text}{wrong}")
+        self.condition, self.place = condition, place or 0
+        self.wrong = wrong if place is None else f"the text {wrong}"
 
 
 @dataclass(frozen=True)
@@ -87,23 +110,54 @@ class Contrast:
                 )
             if value is not None:
                 object.__setattr__(self, name, tuple(value))
-        for condition, texts, groups in (
-            ("positive", self.positive, self.positive_groups),
-            ("negative", self.negative, self.negative_groups),
-        ):
-            _check_condition(self.name, condition, texts, groups)
-        _check_apart(self)
-        self._settle_further()
+        for field in ("further", "further_groups"):
+            object.__setattr__(self, field, _by_name(self.name, field, getattr(self, field)))
+        self._check_texts("positive", self.positive, self.positive_groups)
+        self._check_texts("negative", self.negative, self.negative_groups)
+        self._check_apart()
+        groups = dict(self.further_groups)
+        for name, texts in self.further:
+            self._check_texts(f"{FURTHER}{name}", texts, groups.get(name))
+        self._check_further_groups()
         if self.max_tokens is not None and self.max_tokens < 1:
             raise LsnsError(f"max-tokens must be at least 1; got {self.max_tokens}")
 
-    def _settle_further(self) -> None:
-        for field in ("further", "further_groups"):
-            object.__setattr__(self, field, _by_name(self.name, field, getattr(self, field)))
-        _check_further_groups(self)
-        labels = self.further_labels
-        for name, texts in self.further:
-            _check_condition(self.name, f"further {name}", texts, labels[name])
+    def _check_texts(
+        self, condition: str, texts: tuple[str, ...], groups: tuple[str, ...] | None
+    ) -> None:
+        if len(texts) < 2:
+            wrong = (
+                f"{len(texts)} {condition} texts; a contrast needs at least 2 positive and 2 "
+                "negative ones, and as many of every further condition"
+            )
+            raise StimulusError(self.name, condition, wrong)
+        for place, text in enumerate(texts):
+            if problem := _text_problem(text):
+                raise StimulusError(self.name, condition, problem, place)
+        if groups is not None and len(groups) != len(texts):
+            wrong = f"{len(groups)} groups for {len(texts)} {condition} texts"
+            raise StimulusError(self.name, condition, wrong)
+
+    def _check_apart(self) -> None:
+        negative = set(self.negative)
+        for place, text in enumerate(self.positive):
+            if text in negative:
+                wrong = f"{clip(text, 60)!r} is both positive and negative; leave it out of one"
+                raise StimulusError(self.name, "positive", wrong, place)
+
+    def _check_further_groups(self) -> None:
+        known = set(self.given_groups)
+        for name, labels in self.further_groups:
+            if name not in self.further_texts:
+                wrong = f"groups for {name!r}, which is no further condition"
+                raise StimulusError(self.name, f"{FURTHER}{name}", wrong)
+            for place, label in enumerate(labels):
+                if label not in known:
+                    wrong = (
+                        f"is of group {clip(str(label), 60)!r}, which no positive or negative text "
+                        "is of; give that of the item that it was made from"
+                    )
+                    raise StimulusError(self.name, f"{FURTHER}{name}", wrong, place)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -184,7 +238,7 @@ def clip(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def text_problem(text: object) -> str | None:
+def _text_problem(text: object) -> str | None:
     """Why a text cannot be a stimulus; None if it can."""
     if not isinstance(text, str):
         return f"is {reprlib.repr(text)}, not a text"
@@ -198,7 +252,7 @@ def text_problem(text: object) -> str | None:
     return "holds a NUL character" if "\0" in text else None
 
 
-def name_problem(name: object) -> str | None:
+def _name_problem(name: object) -> str | None:
     """Why a further condition cannot have this name; None if it can."""
     if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
         return "is no name of a condition"
@@ -210,49 +264,19 @@ def name_problem(name: object) -> str | None:
 def _by_name(contrast: str, field: str, given: object) -> ByName:
     """What was given as pairs of tuples; a mapping and other sequences do as well."""
     pairs: Any = given.items() if isinstance(given, Mapping) else given
-    try:
-        found = tuple((name, _several(values)) for name, values in pairs)
-    except (TypeError, ValueError):
+    found: Any = None
+    with suppress(TypeError, ValueError):
+        found = tuple((n, v if isinstance(v, str) else (*v,)) for n, v in pairs)
+    if found is None or any(isinstance(values, str) for _, values in found):
         raise LsnsError(
             f"contrast {contrast!r}: {field} must be pairs of a name and a sequence, or a mapping"
-        ) from None
+        )
     names = [name for name, _ in found]
     for name in names:
-        problem = name_problem(name) or ("is there twice" if names.count(name) > 1 else None)
+        problem = _name_problem(name) or ("is there twice" if names.count(name) > 1 else None)
         if problem is not None:
-            raise LsnsError(f"contrast {contrast!r}: {field} {name!r} {problem}")
+            raise StimulusError(contrast, f"{FURTHER}{name}", f"{field} {name!r} {problem}")
     return found
-
-
-def _several(values: Any) -> tuple[Any, ...]:
-    if isinstance(values, str):
-        raise TypeError("one text is no sequence of texts")
-    return tuple(values)
-
-
-def _check_further_groups(contrast: Contrast) -> None:
-    known = set(contrast.given_groups)
-    for name, labels in contrast.further_groups:
-        if name not in contrast.further_texts:
-            raise LsnsError(
-                f"contrast {contrast.name!r}: groups for {name!r}, which is no further condition"
-            )
-        strange = next((label for label in labels if label not in known), None)
-        if strange is not None:
-            raise LsnsError(
-                f"contrast {contrast.name!r}: group {strange!r} of a further {name} text is not "
-                "one of the contrast's groups; give that of the item it was made from"
-            )
-
-
-def _check_apart(contrast: Contrast) -> None:
-    negative = set(contrast.negative)
-    both = next((text for text in contrast.positive if text in negative), None)
-    if both is not None:
-        raise LsnsError(
-            f"contrast {contrast.name!r}: the text {clip(both, 60)!r} is both positive and "
-            "negative; leave it out of one"
-        )
 
 
 def _join(labels: Sequence[str], firsts: Sequence[int]) -> dict[str, str]:
@@ -271,21 +295,3 @@ def _join(labels: Sequence[str], firsts: Sequence[int]) -> dict[str, str]:
         one, other = find(label), find(labels[first])
         joined[max(one, other)] = min(one, other)
     return {label: find(label) for label in joined}
-
-
-def _check_condition(
-    name: str, condition: str, texts: tuple[str, ...], groups: tuple[str, ...] | None
-) -> None:
-    if len(texts) < 2:
-        raise LsnsError(
-            f"contrast {name!r} has {len(texts)} {condition} texts; a contrast needs at least 2 "
-            "positive and 2 negative ones, and as many of every further condition"
-        )
-    for number, text in enumerate(texts, start=1):
-        problem = text_problem(text)
-        if problem is not None:
-            raise LsnsError(f"contrast {name!r}: {condition} text {number} {problem}")
-    if groups is not None and len(groups) != len(texts):
-        raise LsnsError(
-            f"contrast {name!r}: {len(groups)} groups for {len(texts)} {condition} texts"
-        )

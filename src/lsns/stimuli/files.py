@@ -12,17 +12,15 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lsns.errors import LsnsError
 from lsns.json_text import json_value
-from lsns.stimuli.contrast import ByName, Contrast, Pooling, clip, name_problem, text_problem
+from lsns.stimuli.contrast import FURTHER, Contrast, StimulusError, clip
 
 FORMATS = (".csv", ".tsv", ".jsonl")
 FORMAT_HELP = "columns text, condition (positive or negative, or further:NAME) and optionally group"
-FURTHER = "further:"
 COLUMNS = ("text", "condition", "group")
 # Far more than any stimuli: what is larger is another file, and would take the memory.
 LARGEST_BYTES = 64 << 20
@@ -39,37 +37,25 @@ class _Row:
     condition: str
     group: str | None
 
-    @property
-    def further(self) -> str | None:
-        """The name of its further condition; None for one of the two that localize."""
-        if not self.condition.startswith(FURTHER):
-            return None
-        return self.condition.removeprefix(FURTHER).strip()
+
+_Rows = Mapping[str, list[_Row]]
 
 
-def read_contrast(
-    path: Path,
-    *,
-    name: str | None = None,
-    max_tokens: int | None = None,
-    pooling: Pooling = "last-token",
-    source: str | None = None,
-) -> Contrast:
+def read_contrast(path: Path, *, source: str | None = None, **options: Any) -> Contrast:
     """Read a contrast from a file; by default whole texts, and the last token of each.
+
+    Args:
+        path: the file.
+        source: where the texts come from, in words; by default the file's name.
+        options: `name`, by default that of the file, `max_tokens` and `pooling`.
 
     Raises:
         LsnsError: an unknown format, a row that cannot be read (file and line named), a condition
             with fewer than 2 texts, groups on some rows only (positive and negative ones count
             as one here, each further condition for itself), a further text of a strange group.
     """
-    return _make_contrast(
-        path,
-        _rows(path),
-        name=name or path.stem,
-        max_tokens=max_tokens,
-        pooling=pooling,
-        source=source or f"file {path.name}",
-    )
+    named = {"name": path.stem, "source": source or f"file {path.name}", **options}
+    return _contrast(path, _rows(path), **named)
 
 
 def is_table(value: object) -> bool:
@@ -77,32 +63,31 @@ def is_table(value: object) -> bool:
     return isinstance(value, Mapping) or hasattr(value, "columns")
 
 
-def read_table(table: Any, *, name: str = "table", **protocol: Any) -> Contrast:
+def read_table(table: Any, **options: Any) -> Contrast:
     """The contrast of a table in memory, as `read_contrast` of a file with these rows.
 
     Args:
         table: a mapping from column names to values, or a data frame of pandas, polars or pyarrow,
             with columns `text`, `condition` and, if wanted, `group`; others are not read.
-        name: of the contrast.
-        protocol: `max_tokens` and `pooling`, as for `read_contrast`.
+        options: `name`, `max_tokens` and `pooling`.
 
     Raises:
         LsnsError: as `read_contrast`, with rows counted from 1.
     """
     where = "the table"
-    columns = {column: _values(table, column) for column in COLUMNS}
-    texts, conditions, groups = (columns[column] for column in COLUMNS)
+    texts, conditions, groups = (_values(table, column) for column in COLUMNS)
     if texts is None or conditions is None:
         raise LsnsError(f"{where} needs {FORMAT_HELP}")
     groups = [None] * len(texts) if groups is None else groups
     if not len(texts) == len(conditions) == len(groups):
         raise LsnsError(f"{where} has columns of different lengths")
-    cells = zip(texts, conditions, groups, strict=True)
-    rows = (
-        _row(f"{where}, row {number}", dict(zip(COLUMNS, row, strict=True)))
-        for number, row in enumerate(cells, start=1)
+    rows = [
+        _row(f"{where}, row {number}", *cells)
+        for number, cells in enumerate(zip(texts, conditions, groups, strict=True), start=1)
+    ]
+    return _contrast(
+        where, rows, **{"name": "table", "source": "a table given in Python", **options}
     )
-    return _make_contrast(where, rows, name=name, source="a table given in Python", **protocol)
 
 
 def add_further(contrast: Contrast, path: Path) -> Contrast:
@@ -112,10 +97,13 @@ def add_further(contrast: Contrast, path: Path) -> Contrast:
         LsnsError: as `read_contrast`; a row of another condition; a condition that the contrast
             has already.
     """
-    rows, further = _split(path, _rows(path))
-    if rows:
-        raise LsnsError(f"{rows[0].where}: condition {rows[0].condition!r}; expected {FURTHER}NAME")
-    return _with_further(contrast, further)
+    rows = _by_condition(path, _rows(path))
+    for condition in ("positive", "negative"):
+        if condition in rows:
+            where = rows[condition][0].where
+            raise LsnsError(f"{where}: condition {condition!r}; expected {FURTHER}NAME")
+    with _located(path, rows):
+        return _with_further(contrast, rows)
 
 
 def read_text(path: Path) -> str:
@@ -138,33 +126,27 @@ def read_text(path: Path) -> str:
         raise LsnsError(f"{path} cannot be read ({error.strerror})") from None
 
 
-def read_cells(
-    path: Path, *, delimiter: str = ",", strict: bool = True
-) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def read_cells(path: Path, **dialect: Any) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header of a CSV file, and its rows that are not empty, each with its line; unchecked.
 
     Fields may have any length.
 
     Args:
         path: the file.
-        delimiter: between fields.
-        strict: refuse quotes that are out of place.
+        dialect: of the file, as for `csv.reader`.
 
     Raises:
         LsnsError: not UTF-8, not readable as a table (line named), too large.
     """
-    text = io.StringIO(read_text(path), newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=strict)
+    reader = csv.reader(io.StringIO(_read_lines(path), newline=""), **dialect)
     try:
         with _long_fields():
             header = next(reader, [])
-            rows = [(reader.line_num, row) for row in islice(reader, MOST_LINES + 1)]
+            return header, [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise LsnsError(
             f"{path}, line {reader.line_num}: not readable as a table ({error})"
         ) from None
-    _check_size(path, len(rows))
-    return header, [(line, row) for line, row in rows if row]
 
 
 @contextmanager
@@ -178,36 +160,39 @@ def _long_fields() -> Generator[None]:
             csv.field_size_limit(before)
 
 
-def _check_size(path: Path, lines: int) -> None:
-    if lines > MOST_LINES:
+def _read_lines(path: Path) -> str:
+    text = read_text(path)
+    if text.count("\n") > MOST_LINES:
         raise LsnsError(
             f"{path} has more than {MOST_LINES} lines, too many for stimuli; give a smaller file"
         )
+    return text
 
 
-def _make_contrast(
-    where: Path | str, given: Iterable[_Row], *, name: str, source: str, **protocol: Any
-) -> Contrast:
-    rows, further = _split(where, given)
-    _check_groups(rows)
-    sides = {c: [row for row in rows if row.condition == c] for c in ("positive", "negative")}
-    for condition, found in sides.items():
-        if len(found) < 2:
-            total = len(rows) + sum(map(len, further.values()))
-            raise LsnsError(
-                f"{where} holds {len(found)} {condition} texts of {total}; "
-                "a contrast needs at least 2 positive and 2 negative ones"
-            )
-    contrast = Contrast(
-        name=name,
-        positive=_texts(sides["positive"]),
-        negative=_texts(sides["negative"]),
-        positive_groups=_groups(sides["positive"]),
-        negative_groups=_groups(sides["negative"]),
-        source=source,
-        **protocol,
-    )
-    return _with_further(contrast, further)
+def _contrast(where: Path | str, given: Iterable[_Row], **options: Any) -> Contrast:
+    rows = _by_condition(where, given)
+    positive, negative = (rows.get(name, []) for name in ("positive", "negative"))
+    _check_groups(positive + negative)
+    with _located(where, rows):
+        contrast = Contrast(
+            positive=_texts(positive),
+            negative=_texts(negative),
+            positive_groups=_groups(positive),
+            negative_groups=_groups(negative),
+            **options,
+        )
+        return _with_further(contrast, rows)
+
+
+@contextmanager
+def _located(where: Path | str, rows: _Rows) -> Generator[None]:
+    """Say of stimuli that a contrast cannot have where they stand."""
+    try:
+        yield
+    except StimulusError as error:
+        there = [row.where for row in rows.get(error.condition, [])]
+        place = there[error.place] if there else where
+        raise LsnsError(f"{place}: {error.wrong}") from None
 
 
 def _values(table: Any, column: str) -> list[Any] | None:
@@ -228,46 +213,24 @@ def _is_missing(value: object) -> bool:
     return not isinstance(value, str) and str(value) in ("nan", "<NA>")
 
 
-def _split(where: Path | str, given: Iterable[_Row]) -> tuple[list[_Row], dict[str, list[_Row]]]:
-    """The rows of the two conditions, and those of the further ones by name."""
-    main: list[_Row] = []
-    further: dict[str, list[_Row]] = {}
+def _by_condition(where: Path | str, given: Iterable[_Row]) -> dict[str, list[_Row]]:
+    rows: dict[str, list[_Row]] = {}
     for row in given:
-        (main if row.further is None else further.setdefault(row.further, [])).append(row)
-    if not main and not further:
+        rows.setdefault(row.condition, []).append(row)
+    if not rows:
         raise LsnsError(f"{where} holds no stimuli; expected rows with {FORMAT_HELP}")
-    return main, further
+    return rows
 
 
-def _with_further(contrast: Contrast, further: Mapping[str, list[_Row]]) -> Contrast:
-    for name, rows in further.items():
-        _check_further(contrast, name, rows)
-    texts: ByName = tuple((name, _texts(rows)) for name, rows in further.items())
-    groups = ((name, _groups(rows)) for name, rows in further.items())
-    labels: ByName = tuple((name, found) for name, found in groups if found is not None)
-    return replace(
-        contrast,
-        further=contrast.further + texts,
-        further_groups=contrast.further_groups + labels,
-    )
-
-
-def _check_further(contrast: Contrast, name: str, rows: list[_Row]) -> None:
-    if len(rows) < 2:
-        raise LsnsError(
-            f"{rows[0].where}: the only text of {FURTHER}{name}; "
-            "a further condition needs at least 2"
-        )
-    if name in contrast.further_texts:
-        raise LsnsError(f"{rows[0].where}: {contrast.name} has {FURTHER}{name} already")
-    _check_groups(rows)
-    known = {*contrast.given_groups, None}
-    strange = next((row for row in rows if row.group not in known), None)
-    if strange is not None:
-        raise LsnsError(
-            f"{strange.where}: group {clip(str(strange.group), 60)!r} is not that of a "
-            "positive or negative text; give the one of the item that the text was made from"
-        )
+def _with_further(contrast: Contrast, rows: _Rows) -> Contrast:
+    texts, groups = [*contrast.further], [*contrast.further_groups]
+    for condition, found in rows.items():
+        if condition.startswith(FURTHER):
+            _check_groups(found)
+            name, labels = condition.removeprefix(FURTHER), _groups(found)
+            texts.append((name, _texts(found)))
+            groups += [] if labels is None else [(name, labels)]
+    return replace(contrast, further=tuple(texts), further_groups=tuple(groups))
 
 
 def _check_groups(rows: list[_Row]) -> None:
@@ -285,55 +248,43 @@ def _rows(path: Path) -> Iterator[_Row]:
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[_Row]:
-    header, rows = read_cells(path, delimiter=delimiter)
-    places = {name: place for place, name in enumerate(header)}
-    if not {"text", "condition"} <= set(places):
+    header, rows = read_cells(path, delimiter=delimiter, strict=True)
+    if not {"text", "condition"} <= {*header}:
         found = clip(", ".join(header[:20]), 100)
         raise LsnsError(f"{path} needs {FORMAT_HELP}; found {found or 'nothing'}")
     for line, row in rows:
         if len(row) > len(header):
             raise LsnsError(f"{path}, line {line}: more fields than the header has; quote commas")
-        there = {name: places[name] for name in COLUMNS if places.get(name, len(row)) < len(row)}
-        yield _row(f"{path}, line {line}", {name: row[place] for name, place in there.items()})
+        cells = dict(zip(header, row, strict=False))
+        yield _row(f"{path}, line {line}", *map(cells.get, COLUMNS))
 
 
 def _json_rows(path: Path) -> Iterator[_Row]:
-    for number, line in enumerate(io.StringIO(read_text(path), newline="\n"), start=1):
-        _check_size(path, number)
+    for number, line in enumerate(io.StringIO(_read_lines(path), newline="\n"), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         record = json_value(line, where)
         if not isinstance(record, dict):
             raise LsnsError(f"{where}: expected an object with {FORMAT_HELP}")
-        yield _row(where, record)
+        yield _row(where, *map(record.get, COLUMNS))
 
 
-def _row(where: str, record: Mapping[str, object]) -> _Row:
-    text, condition, group = (record.get(column) for column in COLUMNS)
-    if not isinstance(text, str) or not isinstance(condition, str):
+def _row(where: str, text: object, given: object, group: object) -> _Row:
+    if not isinstance(text, str) or not isinstance(given, str):
         raise LsnsError(f"{where}: no text or no condition; expected {FORMAT_HELP}")
     # Numbers of other libraries are none of Python's; what holds more than a number is no label.
     if isinstance(group, (list, dict)):
         raise LsnsError(f"{where}: the group is neither a text nor a number")
-    label = None if group in (None, "") else str(group)
-    row = _Row(where, text, condition.strip().lower(), label)
-    problem = _condition_problem(row)
-    if problem is not None:
-        raise LsnsError(f"{where}: condition {clip(row.condition, 60)!r} {problem}")
-    problem = text_problem(text)
-    if problem is not None:
-        raise LsnsError(f"{where}: the text {problem}")
-    return row
-
-
-def _condition_problem(row: _Row) -> str | None:
-    if row.condition in ("positive", "negative"):
-        return None
-    if row.further is None:
-        return f"is neither positive nor negative nor {FURTHER}NAME"
-    problem = name_problem(row.further)
-    return None if problem is None else f"cannot be: {clip(row.further, 60)!r} {problem}"
+    condition, further, name = given.strip().lower().partition(FURTHER)
+    if further and not condition:
+        condition = f"{FURTHER}{name.strip()}"
+    elif further or condition not in ("positive", "negative"):
+        shown = clip(f"{condition}{further}{name}", 60)
+        raise LsnsError(
+            f"{where}: condition {shown!r} is neither positive nor negative nor {FURTHER}NAME"
+        )
+    return _Row(where, text, condition, None if group in (None, "") else str(group))
 
 
 def _texts(rows: list[_Row]) -> tuple[str, ...]:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib import resources
+import os
 from pathlib import Path
 from typing import Any
 
 from lsns.errors import LsnsError
-from lsns.stimuli.contrast import Contrast, Pooling
+from lsns.stimuli.contrast import Contrast
 from lsns.stimuli.files import FORMAT_HELP, add_further, is_table, read_contrast, read_table
-from lsns.stimuli.published import LANGLOC_MAX_TOKENS, read_langloc
+from lsns.stimuli.published import PROTOCOL, read_langloc
 
-
-@dataclass(frozen=True)
-class Protocol:
-    """How the texts of a network are read, by default."""
-
-    pooling: Pooling
-    max_tokens: int | None
-
-
+DATA = Path(__file__).parent / "data"
 # The published protocols ("The LLM Language Network", arXiv 2411.02280).
-NETWORKS = {
-    "language": Protocol("last-token", LANGLOC_MAX_TOKENS),
-    "theory-of-mind": Protocol("mean", None),
-    "multiple-demand": Protocol("mean", None),
+NETWORKS: dict[str, dict[str, Any]] = {
+    "language": PROTOCOL,
+    "theory-of-mind": {"pooling": "mean", "max_tokens": None},
+    "multiple-demand": {"pooling": "mean", "max_tokens": None},
 }
 
 
@@ -45,9 +36,7 @@ def load_contrast(name_or_path: str | Path | Any, *, network: str | None = None)
     """
     if network is not None and network not in NETWORKS:
         raise LsnsError(f"no network {network!r}; use one of {', '.join(NETWORKS)}")
-    named: dict[str, Any] = {}
-    if network is not None:
-        named = {"name": network, **vars(NETWORKS[network])}
+    named = {} if network is None else {"name": network, **NETWORKS[network]}
     if not isinstance(name_or_path, (str, Path)):
         if is_table(name_or_path):
             return read_table(name_or_path, **named)
@@ -57,40 +46,25 @@ def load_contrast(name_or_path: str | Path | Any, *, network: str | None = None)
         )
     if str(name_or_path) in NETWORKS:
         return _built_in(str(name_or_path))
-    path = Path(name_or_path)
-    try:
-        path.stat()
-    except (OSError, ValueError):
+    # Not those of pathlib: what cannot be a path is a file that is not there.
+    if os.path.isfile(name_or_path):
+        return read_contrast(Path(name_or_path), **named)
+    if not os.path.isdir(name_or_path):
         raise LsnsError(
             f"no stimuli {str(name_or_path)!r}: neither a network ({', '.join(NETWORKS)}) "
             "nor a file or folder that is there"
-        ) from None
-    if path.is_dir():
-        if network not in (None, "language"):
-            raise LsnsError(
-                f"folder {path} is read as langloc, stimuli for language, not for {network}; "
-                "give a CSV, TSV or JSONL file"
-            )
-        return read_langloc(path, name=network or "language")
-    if path.is_file():
-        return read_contrast(path, **named)
-    raise LsnsError(f"{path} is neither a folder nor a file")
+        )
+    if network not in (None, "language"):
+        raise LsnsError(
+            f"folder {name_or_path} is read as langloc, stimuli for language, not for {network}; "
+            "give a CSV, TSV or JSONL file"
+        )
+    return read_langloc(Path(name_or_path))
 
 
 def _built_in(network: str) -> Contrast:
-    protocol = NETWORKS[network]
-    data = resources.files("lsns.stimuli") / "data"
-    with resources.as_file(data / f"{network}.csv") as path:
-        contrast = read_contrast(
-            path,
-            name=network,
-            max_tokens=protocol.max_tokens,
-            pooling=protocol.pooling,
-            source=f"built-in {network} stimuli",
-        )
+    named = {"source": f"built-in {network} stimuli", **NETWORKS[network]}
+    contrast = read_contrast(DATA / f"{network}.csv", **named)
     # A file of their own: that of the contrast stays as it was, to the byte.
-    further = data / f"{network}-further.csv"
-    if not further.is_file():
-        return contrast
-    with resources.as_file(further) as path:
-        return add_further(contrast, path)
+    further = DATA / f"{network}-further.csv"
+    return add_further(contrast, further) if further.is_file() else contrast

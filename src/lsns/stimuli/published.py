@@ -8,13 +8,14 @@ a label, S for a sentence and N for a string of nonwords.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from lsns.errors import LsnsError
 from lsns.stimuli.contrast import Contrast, clip
 from lsns.stimuli.files import read_cells
-from lsns.store import atomic, prepare_folder
+from lsns.store import atomic, prepare_folder, sha256_file
 
 LANGLOC_URL = (
     "https://raw.githubusercontent.com/brain-score/language/"
@@ -36,15 +37,14 @@ LANGLOC_SHA256: Mapping[str, str] = {
         (2, 5): "e52ca8c5cd341fcb8fbc7841c584c4d4e162fa4b3405e1178ccdbb4eec07fe4b",
     }.items()
 }
-LANGLOC_MAX_TOKENS = 12
-CONDITIONS = {"S": "positive", "N": "negative"}
+PROTOCOL: dict[str, Any] = {"pooling": "last-token", "max_tokens": 12}
 WORDS = [f"stim{i}" for i in range(2, 14)]
 LABEL = "stim14"
 LOOPBACK = (("http", "127.0.0.1"), ("http", "localhost"))
 TIMEOUT_SECONDS = 60
 
 
-def read_langloc(folder: Path, *, name: str = "language") -> Contrast:
+def read_langloc(folder: Path) -> Contrast:
     """The language contrast from a folder of the published CSV files, by the published protocol.
 
     Sentences and nonword strings in lower case, cut to 12 tokens, of which the last is read.
@@ -57,18 +57,10 @@ def read_langloc(folder: Path, *, name: str = "language") -> Contrast:
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise LsnsError(f"folder {folder} holds no .csv files of the langloc format")
-    texts: dict[str, list[str]] = {"positive": [], "negative": []}
-    for file in files:
-        for condition, text in _read_file(file):
-            texts[condition].append(text)
-    return Contrast(
-        name=name,
-        positive=tuple(texts["positive"]),
-        negative=tuple(texts["negative"]),
-        max_tokens=LANGLOC_MAX_TOKENS,
-        pooling="last-token",
-        source=f"langloc CSV files ({len(files)})",
-    )
+    items = [item for file in files for item in _read_file(file)]
+    positive, negative = (tuple(text for label, text in items if label == kind) for kind in "SN")
+    source = f"langloc CSV files ({len(files)})"
+    return Contrast("language", positive, negative, source=source, **PROTOCOL)
 
 
 def fetch_langloc(
@@ -84,7 +76,7 @@ def fetch_langloc(
     paths = []
     for name, digest in LANGLOC_SHA256.items():
         path = folder / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if not path.is_file() or sha256_file(path) != digest:
             content = _download(f"{url}/{name}", digest)
             with atomic(path) as temporary:
                 temporary.write_bytes(content)
@@ -113,28 +105,21 @@ def _download(url: str, digest: str) -> bytes:
     return content
 
 
-def _read_file(path: Path) -> list[tuple[str, str]]:
+def _read_file(path: Path) -> Iterator[tuple[str, str]]:
+    """The label of each item, S or N, and its words."""
     header, rows = read_cells(path, strict=False)
-    places = {name: place for place, name in enumerate(header)}
-    missing = next((column for column in [*WORDS, LABEL] if column not in places), None)
+    missing = next((column for column in [*WORDS, LABEL] if column not in header), None)
     if missing is not None:
         raise LsnsError(
             f"{path} is not of the langloc format: no column {missing}; expected the item's "
             "words in stim2 to stim13 and its label (S or N) in stim14"
         )
-    return [_read_row(path, line, row, places) for line, row in rows]
-
-
-def _read_row(
-    path: Path, line: int, row: Sequence[str], places: Mapping[str, int]
-) -> tuple[str, str]:
-    label, *words = (
-        row[places[column]].strip() if places[column] < len(row) else ""
-        for column in [LABEL, *WORDS]
-    )
-    if label not in CONDITIONS:
-        shown = clip(label, 60)
-        raise LsnsError(f"{path}, line {line}: label {shown!r} in stim14 is neither S nor N")
-    if not all(words):
-        raise LsnsError(f"{path}, line {line}: {sum(map(bool, words))} words, expected 12")
-    return CONDITIONS[label], " ".join(words).lower()
+    for line, row in rows:
+        cells = dict(zip(header, map(str.strip, row), strict=False))
+        label, words = cells.get(LABEL, ""), list(filter(None, map(cells.get, WORDS)))
+        if label not in ("S", "N"):
+            shown = clip(label, 60)
+            raise LsnsError(f"{path}, line {line}: label {shown!r} in stim14 is neither S nor N")
+        if len(words) != len(WORDS):
+            raise LsnsError(f"{path}, line {line}: {len(words)} words, expected 12")
+        yield label, " ".join(words).lower()
