@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import marshal
 import os
 import sys
 import types
@@ -50,6 +51,11 @@ PROBE_TEXTS = (
 )
 # Packages whose code is the same wherever they are installed, as far as a result depends on it.
 KNOWN_PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "lsns")
+# Where a call of this kind keeps what it calls.
+WRAPPERS: dict[type, str] = {
+    property: "fget", partial: "func", staticmethod: "__func__", classmethod: "__func__",
+    types.MethodType: "__func__",
+}  # fmt: skip
 # Values of a weight that are looked at to notice a change.
 SAMPLED = 16
 
@@ -156,20 +162,14 @@ def _sampled(module: nn.Module) -> list[list[Any]]:
     Torch does not count what is written through `.data`; of that, only what is sampled is seen.
     To read everything would take as long as to load the model, each time.
     """
+    found: list[list[Any]] = []
     values = {**dict(module.named_parameters()), **module.state_dict()}
-    plain = {
-        name: value.detach().reshape(-1)
-        for name, value in sorted(values.items())
-        if type(value) in (torch.Tensor, nn.Parameter) and not value.is_meta
-    }
-    return [
-        [
-            name,
-            values[name]._version if not values[name].is_inference() else 0,
-            repr(flat[:: max(1, len(flat) // SAMPLED)].tolist()),
-        ]
-        for name, flat in plain.items()
-    ]
+    for name, value in sorted(values.items()):
+        if type(value) in (torch.Tensor, nn.Parameter) and not value.is_meta:
+            flat = value.detach().reshape(-1)
+            written = 0 if value.is_inference() else value._version
+            found.append([name, written, repr(flat[:: max(1, len(flat) // SAMPLED)].tolist())])
+    return found
 
 
 def _weight_elsewhere(module: nn.Module, name: str) -> torch.Tensor:
@@ -291,22 +291,21 @@ def _code_of(call: object) -> str:
     return digest_of({_name_of(call): [_described(one) for one in _functions(call)]})
 
 
-def _described(code: object) -> Any:
-    match code:
-        case types.FunctionType():
-            bound = list(code.__defaults__ or ())
-            for cell in code.__closure__ or ():
-                with suppress(ValueError):  # not filled
-                    bound.append(cell.cell_contents)
-            plain = (type(None), bool, int, float, str, bytes)
-            return [_described(code.__code__), [repr(v) for v in bound if isinstance(v, plain)]]
-        case types.CodeType():
-            return [code.co_code.hex(), code.co_names, [_described(c) for c in code.co_consts]]
-        case frozenset():
-            # The order in a set of words differs between processes.
-            return sorted(map(repr, code))
-        case _:
-            return repr(code)
+def _described(function: types.FunctionType) -> list[Any]:
+    bound = list(function.__defaults__ or ())
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # not filled
+            bound.append(cell.cell_contents)
+    plain = (type(None), bool, int, float, str, bytes)
+    # In version 2 of the format, bytes do not depend on the process.
+    code = marshal.dumps(_bare(function.__code__), 2)
+    return [code.hex(), [repr(value) for value in bound if isinstance(value, plain)]]
+
+
+def _bare(code: types.CodeType) -> types.CodeType:
+    """The code without where it stands."""
+    inner = tuple(_bare(c) if isinstance(c, types.CodeType) else c for c in code.co_consts)
+    return code.replace(co_consts=inner, co_filename="", co_firstlineno=1, co_linetable=b"")
 
 
 def _functions(call: object) -> Iterator[types.FunctionType]:
@@ -318,17 +317,12 @@ def _functions(call: object) -> Iterator[types.FunctionType]:
         if id(one) in seen:
             continue
         seen[id(one)] = one
+        inside = [getattr(one, name) for kind, name in WRAPPERS.items() if isinstance(one, kind)]
         if isinstance(one, types.FunctionType):
             yield one
-        elif isinstance(one, property):
-            waiting.append(one.fget)
-        elif isinstance(one, partial):
-            waiting.append(one.func)
-        elif isinstance(one, (staticmethod, classmethod, types.MethodType)):
-            waiting.append(one.__func__)
-        elif callable(one) and not isinstance(one, (type, types.BuiltinFunctionType)):
-            waiting.append(type(one).__call__)
-        waiting.append(getattr(one, "__wrapped__", None))
+        elif callable(one) and not isinstance(one, type) and not inside:
+            inside = [type(one).__call__]
+        waiting += [*inside, getattr(one, "__wrapped__", None)]
 
 
 def _is_known(call: object) -> bool:

@@ -80,9 +80,8 @@ class ForwardPass:
     def _additive(self, visible: Array) -> torch.Tensor:
         """(n_rows, 1, width, width): 0 where a token sees, the least number where not."""
         dtype = next(self.model.model.parameters()).dtype
-        least = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
-        zero = torch.zeros((), dtype=dtype)
-        return torch.where(torch.from_numpy(visible), zero, least)[:, None]
+        hidden, least = ~torch.from_numpy(visible), torch.finfo(dtype).min
+        return torch.zeros(visible.shape, dtype=dtype).masked_fill_(hidden, least)[:, None]
 
 
 def forward_pass(model: BaseModel) -> ForwardPass:

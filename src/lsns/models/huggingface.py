@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class HuggingFaceModel(BaseModel):
         device_map: str | dict[str, Any] | None = None,
         quantization: str | None = None,
     ) -> None:
-        self._placement = _placement(name, device_map, quantization)
+        self._placement = _placement(device_map, quantization)
         self.quantization = quantization
         self.revision = revision
         self.blocks_path = blocks
@@ -240,28 +241,19 @@ def _quantization(model: nn.Module) -> str | None:
     return None if method is None else str(getattr(method, "value", method))
 
 
-def _placement(
-    name: str, device_map: str | dict[str, Any] | None, quantization: str | None
-) -> dict[str, Any]:
+def _placement(device_map: str | dict[str, Any] | None, quantization: str | None) -> dict[str, Any]:
     """What transformers is told of where and how the weights are kept."""
-    if device_map is None and quantization is None:
-        return {}
-    _require("accelerate", "device-map and quantization", "gguf")
-    if quantization is None:
-        return {"device_map": device_map}
-    if quantization not in ("8bit", "4bit"):
+    if quantization not in (None, "8bit", "4bit"):
         raise LsnsError(f"no quantization {quantization!r}; use 8bit or 4bit")
-    _require("bitsandbytes", f"quantization of {name!r}", "quantization")
+    needed = {"accelerate": "gguf"} if device_map or quantization else {}
+    needed |= {"bitsandbytes": "quantization"} if quantization else {}
+    for package, extra in needed.items():
+        if find_spec(package) is None:
+            option = "quantization" if quantization else "device-map"
+            raise LsnsError(f"{option} needs {package}: pip install 'lsns[{extra}]'")
+    if quantization is None:
+        return {"device_map": device_map} if device_map else {}
     from transformers import BitsAndBytesConfig
 
-    settings: Any = BitsAndBytesConfig(
-        load_in_8bit=quantization == "8bit", load_in_4bit=quantization == "4bit"
-    )
+    settings: Any = BitsAndBytesConfig(**{f"load_in_{quantization}": True})
     return {"device_map": device_map or "auto", "quantization_config": settings}
-
-
-def _require(package: str, purpose: str, extra: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise LsnsError(f"{purpose} needs {package}: pip install 'lsns[{extra}]'")
