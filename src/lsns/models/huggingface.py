@@ -255,5 +255,5 @@ def _placement(device_map: str | dict[str, Any] | None, quantization: str | None
         return {"device_map": device_map} if device_map else {}
     from transformers import BitsAndBytesConfig
 
-    settings: Any = BitsAndBytesConfig(**{f"load_in_{quantization}": True})
-    return {"device_map": device_map or "auto", "quantization_config": settings}
+    bits: dict[str, Any] = {f"load_in_{quantization}": True}
+    return {"device_map": device_map or "auto", "quantization_config": BitsAndBytesConfig(**bits)}
