@@ -60,7 +60,12 @@ def test_published_protocol_on_the_real_model(published):
     assert found.mask.per_layer.tolist() == PER_LAYER
     assert found.manifest["selection"]["weakest_t"] == pytest.approx(8.672, abs=5e-4)
     assert found.t_values.max() == pytest.approx(27.35, abs=5e-3)
-    assert int(found.outliers.sum()) == 17
+    large = {
+        place: int((found.mask.units & (x > 10 * np.median(x, axis=1, keepdims=True))).sum())
+        for place, x in found.sizes.items()
+    }
+    assert large == {"pooled": 17, "tokens": 26, "first": 37}
+    assert int(found.outliers.sum()) == 39
 
 
 def test_without_outliers_the_real_mask_has_as_many_units_and_keeps_the_others(published, langloc):
@@ -69,13 +74,16 @@ def test_without_outliers_the_real_mask_has_as_many_units_and_keeps_the_others(p
         "smollm2-135m", langloc, percentage=1, cache_dir=cache, exclude_outliers=True
     )
     magnitudes = np.abs(np.asarray(found.measurement.activations()).astype(float)).mean(axis=0)
-    outliers = magnitudes > 10 * np.median(magnitudes, axis=1, keepdims=True)
+    assert np.array_equal(found.sizes["pooled"], found.magnitudes)
+    np.testing.assert_allclose(found.magnitudes, magnitudes)
+    over = [x > 10 * np.median(x, axis=1, keepdims=True) for x in found.sizes.values()]
+    outliers = np.any(over, axis=0)
     assert np.array_equal(found.outlier_units, outliers)
     assert without.mask.count == 172
     assert not (without.mask.units & outliers).any()
     kept = found.mask.units & ~outliers
-    assert kept.sum() == 155
-    assert (without.mask.units & kept).sum() == 155
+    assert kept.sum() == 133
+    assert (without.mask.units & kept).sum() == 133
     ranked = np.argsort(-np.where(outliers, -np.inf, found.scores).ravel())[:172]
     assert set(np.flatnonzero(without.mask.units)) == set(ranked)
 
@@ -406,11 +414,12 @@ def test_a_table_of_all_units_is_beside_the_mask(tiny_model, contrast, tmp_path)
     path = units_path(mask)
     assert path.name == f"{mask.stem}_units.csv"
     names = path.read_text().splitlines()[0]
-    assert names == "layer,unit,t,p,magnitude,outlier,selected"
+    assert names == "layer,unit,t,p,magnitude,magnitude_tokens,magnitude_first,outlier,selected"
     layer, unit, *values = np.loadtxt(path, delimiter=",", skiprows=1, unpack=True)
     assert len(layer) == found.mask.units.size
     place = layer.astype(int), unit.astype(int)
-    arrays = (found.t_values, found.p_values, found.magnitudes, found.outlier_units)
+    sizes = found.sizes.values()
+    arrays = (found.t_values, found.p_values, *sizes, found.outlier_units)
     # The very numbers: nothing is rounded.
     for column, array in zip(values, (*arrays, found.mask.units), strict=True):
         assert np.array_equal(column, array[place])

@@ -7,7 +7,7 @@ the hooks, so that no more than one block's hidden states are held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,8 @@ Array = np.ndarray[Any, Any]
 Texts = Sequence[Sequence[int]]
 # Padded tokens per batch: large enough for the rate of large matrices, small in memory.
 TOKEN_BUDGET = 2048
+# The same for sums over tokens, whatever `batch_size` is: small enough for any device.
+SUMMED_BUDGET = 256
 
 
 def extract(
@@ -159,6 +161,15 @@ def _extract_chunks(
 
 
 def _run_batch(model: BaseModel, tokens: Sequence[Sequence[int]], pooling: str) -> Array:
+    return _read_blocks(model, tokens, partial(pool, pooling=pooling))
+
+
+def _read_blocks(
+    model: BaseModel,
+    tokens: Texts,
+    reduce: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Array:
+    """What becomes of every block's hidden states and the texts' lengths: layers are axis 1."""
     lengths = torch.tensor([len(ids) for ids in tokens], device=model.device)
     # Padding on the right, with any id: no token of a causal model sees what comes after it.
     width = max(map(len, tokens))
@@ -168,7 +179,7 @@ def _run_batch(model: BaseModel, tokens: Sequence[Sequence[int]], pooling: str) 
     outputs: dict[int, torch.Tensor] = {}
 
     def take(layer: int, hidden: torch.Tensor) -> None:
-        outputs[layer] = pool(hidden, lengths, pooling).cpu()
+        outputs[layer] = reduce(hidden, lengths.to(hidden.device)).cpu()
 
     with BLOCK_OUTPUT.reading(model.blocks, take):
         model.forward(input_ids, attention)
@@ -182,20 +193,72 @@ def _run_batch(model: BaseModel, tokens: Sequence[Sequence[int]], pooling: str) 
     return values
 
 
+@dataclass(frozen=True)
+class TokenSums:
+    """Sums over all tokens of chunks of texts, here or in a worker: a function of `work.run`.
+
+    Which texts share a forward pass follows from the chunk alone.
+
+    Attributes:
+        subject: the model.
+    """
+
+    subject: Subject
+
+    def __call__(self, chunks: Sequence[Texts]) -> list[Float[Array, "5 n_layers width"]]:
+        """The sums of each chunk of token ids; `token_sums` says which."""
+        model = self.subject.load()
+        with model.evaluating(), explained_memory():
+            return [self._of_chunk(model, tokens) for tokens in chunks]
+
+    def _of_chunk(self, model: BaseModel, tokens: Texts) -> Array:
+        size = fitting(tuple(range(len(tokens))), tokens, SUMMED_BUDGET)
+        batches = [tokens[start : start + size] for start in range(0, len(tokens), size)]
+        return add_sums([_read_blocks(model, batch, token_sums) for batch in batches])
+
+
+def token_sums(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Of each unit over all tokens of all texts, the sums of |x| and of its square and the largest.
+
+    Args:
+        hidden: hidden states (batch, tokens, units), padded on the right.
+        lengths: tokens of each text.
+
+    Returns:
+        (5, units): these three, then the sums of |x| and of its square over first tokens.
+    """
+    real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+    sizes = torch.where(real[:, :, None], hidden.abs(), 0).to(_wide(hidden))
+    first = sizes[:, 0]
+    sums = (sizes.sum((0, 1)), sizes.square().sum((0, 1)), sizes.amax((0, 1)))
+    return torch.stack([*sums, first.sum(0), first.square().sum(0)])
+
+
+def add_sums(parts: Sequence[Array]) -> Float[Array, "5 n_layers width"]:
+    """What `token_sums` says of several sets of texts together."""
+    joined = np.stack(parts)
+    total = joined.sum(axis=0)
+    total[2] = joined[:, 2].max(axis=0)
+    return total
+
+
 def pool(hidden: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
     """One float32 vector per text from hidden states (batch, tokens, units), padded on the right.
 
     Sums are taken in float64 where the device has it, so that neighbours in the batch, which
     decide on the padding, do not change the result.
     """
-    lengths = lengths.to(hidden.device)
     if pooling == "last-token":
         rows = torch.arange(len(hidden), device=hidden.device)
         return hidden[rows, lengths - 1].float()
     real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
-    wide = torch.float32 if hidden.device.type == "mps" else torch.float64
-    total = torch.where(real[:, :, None], hidden, 0).sum(dim=1, dtype=wide)
+    total = torch.where(real[:, :, None], hidden, 0).sum(dim=1, dtype=_wide(hidden))
     return (total if pooling == "sum" else total / lengths[:, None]).float()
+
+
+def _wide(hidden: torch.Tensor) -> torch.dtype:
+    """The most precise floats that the device has."""
+    return torch.float32 if hidden.device.type == "mps" else torch.float64
 
 
 def _cut(ids: list[int], special: list[int], max_tokens: int | None) -> list[int]:

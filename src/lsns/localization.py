@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.analysis import METHODS, BaseAnalyzer, MomentsAnalyzer
-from lsns.analysis.outliers import THRESHOLD, check_threshold, outlier_units
+from lsns.analysis.outliers import PLACES, THRESHOLD, check_threshold, outlier_units
 from lsns.errors import LsnsError
 from lsns.mask import UnitMask
 from lsns.measurement import UNSET, Measurement, measure
@@ -88,8 +88,9 @@ class Localization(Tabled):
         """All units of the model, selected or not, as a data frame: of pandas, else of pyarrow.
 
         Returns:
-            A row for each unit: layer, unit, t, p (adjusted), magnitude (mean |activation|),
-            outlier and selected.
+            A row for each unit: layer, unit, t, p (adjusted), magnitude (mean |activation| where
+            the localizer reads; magnitude_tokens over all tokens, magnitude_first at the first
+            position), outlier and selected.
 
         Raises:
             LsnsError: neither pandas nor pyarrow is installed.
@@ -123,13 +124,27 @@ class Localization(Tabled):
 
     @property
     def magnitudes(self) -> Float[Array, "n_layers hidden_size"]:
-        """Mean pooled |activation| of every unit over all items."""
+        """Mean |activation| of every unit where the localizer reads: pooled, over all items."""
         return self.measurement.all_items.abs_mean
 
     @property
+    def sizes(self) -> dict[str, Float[Array, "n_layers hidden_size"]]:
+        """Mean |activation| of every unit at each of three places, at which outliers are counted.
+
+        `pooled`: as `magnitudes`; `tokens`: over all tokens of the texts, whole, behind what stands
+        in front of benchmark texts; `first`: at the first position of these.
+        """
+        return self.measurement.sizes
+
+    @property
+    def rms(self) -> Float[Array, "n_layers hidden_size"]:
+        """Root mean square of every unit over all tokens: what a lesion in mode `zero` removes."""
+        return np.sqrt(self.measurement.magnitudes.mean_square)
+
+    @property
     def outlier_units(self) -> Bool[Array, "n_layers hidden_size"]:
-        """All units of the model that are outlier dimensions; see `lsns.analysis.outliers`."""
-        return outlier_units(self.magnitudes, threshold=self.outlier_threshold)
+        """All units of the model that are outliers at any place; see `lsns.analysis.outliers`."""
+        return outlier_units(self.sizes, threshold=self.outlier_threshold)
 
     @property
     def outliers(self) -> Bool[Array, "n_layers hidden_size"]:
@@ -298,8 +313,9 @@ def select(
         outlier_threshold: see `localize`.
     """
     _check_outlier_options(analyzer, exclude_outliers, outlier_threshold)
-    magnitudes = measurement.all_items.abs_mean
-    barred = outlier_units(magnitudes, threshold=outlier_threshold) if exclude_outliers else None
+    barred = None
+    if exclude_outliers:
+        barred = outlier_units(measurement.sizes, threshold=outlier_threshold)
     if isinstance(analyzer, MomentsAnalyzer):
         moments = measurement.positive, measurement.negative
         units, metadata = analyzer.analyze_moments(*moments, barred=barred)
@@ -406,6 +422,8 @@ def _units(found: Localization) -> dict[str, Array]:
         "t": found.t_values,
         "p": found.p_values,
         "magnitude": found.magnitudes,
+        "magnitude_tokens": found.sizes["tokens"],
+        "magnitude_first": found.sizes["first"],
         "outlier": found.outlier_units,
         "selected": found.mask.units,
     }
@@ -548,13 +566,17 @@ def _outlier_words(found: Localization) -> str:
     if found.barred is not None:
         all_of_them = int(found.barred.sum())
         return f"none selected: all {all_of_them} are excluded (mean |activation| {over})"
-    count = int(found.outliers.sum())
-    share = found.magnitudes[found.outliers].sum() / found.magnitudes[found.mask.units].sum()
-    if count == 0:
+    units, sizes = found.mask.units, found.sizes
+    if not found.outliers.any():
         return f"none selected (mean |activation| {over})"
+    places = {
+        place: outlier_units(one, threshold=found.outlier_threshold) for place, one in sizes.items()
+    }
+    where = ", ".join(f"{(units & places[name]).sum()} {PLACES[name]}" for name in places)
+    share = sizes["tokens"][found.outliers].sum() / sizes["tokens"][units].sum()
     return (
-        f"{count} of the selected units, with {share:.0%} of their |activation| "
-        f"({over}): a lesion may show these, not a network"
+        f"{found.outliers.sum()} of the selected units ({where}), with {share:.0%} of their "
+        f"|activation| ({over}): a lesion may show these, not a network"
     )
 
 

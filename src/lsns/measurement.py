@@ -15,6 +15,7 @@ from lsns.analysis import BaseAnalyzer, MomentsAnalyzer
 from lsns.chunks import plan_chunks
 from lsns.engines import Engine
 from lsns.errors import LsnsError
+from lsns.magnitudes import Magnitudes, known_magnitudes, measure_magnitudes
 from lsns.models.factory import ModelRequest
 from lsns.models.source import ModelSource
 from lsns.models.subject import Subject, fingerprint
@@ -61,12 +62,14 @@ class Measurement:
         store: the files that they are kept in.
         manifest: what they were computed from and with.
         contrast: the stimuli.
+        magnitudes: how large the units are over all tokens of the texts.
     """
 
     folds: tuple[tuple[Moments, Moments], ...]
     store: Store
     manifest: Mapping[str, Any]
     contrast: Contrast
+    magnitudes: Magnitudes
 
     @cached_property
     def items(self) -> Mapping[str, Any]:
@@ -100,6 +103,12 @@ class Measurement:
     def all_items(self) -> Moments:
         """Moments of all items."""
         return self.positive.merge(self.negative)
+
+    @property
+    def sizes(self) -> dict[str, Array]:
+        """Mean |activation| of every unit, by where it was read: see `lsns.analysis.outliers`."""
+        pooled, whole = self.all_items.abs_mean, self.magnitudes
+        return {"pooled": pooled, "tokens": whole.mean, "first": whole.first}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -167,16 +176,22 @@ def measure(
     if isinstance(analyzer, MomentsAnalyzer):
         analyzer.count(loaded.shape)
     # Once: a model in memory runs for it.
-    store = _store(folder, _describe(loaded, contrast, protocol) or {})
+    computed = fingerprint(loaded) or {}
+    store = _store(folder, _describe(computed, contrast, protocol))
     with store.alone(f"{contrast.name} in {loaded.name}"):
         if overwrite:
             store.discard()
-        found = _load(store, contrast)
-        if found is None:
+        folds = _load(store)
+        if folds is None:
             _fill(store, subject, contrast, protocol, running)
-            found = _load(store, contrast)
-    if found is None:
+            folds = _load(store)
+    if folds is None:
         raise LsnsError(f"{store.folder} was changed while it was written; run again")
+    sizes = measure_magnitudes(
+        folder, computed, contrast.texts, subject, running.engine,
+        overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+    found = Measurement(folds, store, store.manifest["run"], contrast, sizes)
     return _as_asked(found, loaded, contrast)
 
 
@@ -189,11 +204,16 @@ def cached(
     cache_dir: str | Path | None = None,
 ) -> Measurement | None:
     """What `measure` would return without running the model; None if it would run it."""
-    description = _describe(model, contrast, _protocol(contrast, pooling, max_tokens))
-    if description is None:
+    protocol, computed = _protocol(contrast, pooling, max_tokens), fingerprint(model)
+    if computed is None:
         return None
-    found = _load(_store(results_folder(cache_dir), description), contrast)
-    return None if found is None else _as_asked(found, model, contrast)
+    folder = results_folder(cache_dir)
+    store = _store(folder, _describe(computed, contrast, protocol))
+    folds, sizes = _load(store), known_magnitudes(folder, computed, contrast.texts)
+    if folds is None or sizes is None:
+        return None
+    found = Measurement(folds, store, store.manifest["run"], contrast, sizes)
+    return _as_asked(found, model, contrast)
 
 
 def further_activations(
@@ -274,12 +294,9 @@ def _protocol(contrast: Contrast, pooling: str | None, max_tokens: int | None) -
 
 
 def _describe(
-    model: BaseModel | ModelRequest, contrast: Contrast, protocol: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """All that determines the activations; None if the model has to be loaded to know it."""
-    computed = fingerprint(model)
-    if computed is None:
-        return None
+    computed: Mapping[str, Any], contrast: Contrast, protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that determines the activations, from the fingerprint of the model on."""
     # Only where it changes the folds: what was measured of other stimuli stays known.
     joined = contrast.groups != contrast.given_groups
     return {
@@ -297,18 +314,17 @@ def _store(folder: Path, description: Mapping[str, Any]) -> Store:
     return Store(folder / "activations", description)
 
 
-def _load(store: Store, contrast: Contrast) -> Measurement | None:
+def _load(store: Store) -> tuple[tuple[Moments, Moments], ...] | None:
     if not store.manifest:
         return None
     try:
-        folds = _unpack(store.moments())
+        return _unpack(store.moments())
     except DamagedFileError as error:
         logger.warning("cached file %s is damaged; made again", error)
         if not _mend(store):
             store.discard()
             return None
-        folds = _unpack(store.moments())
-    return Measurement(folds, store, store.manifest["run"], contrast)
+        return _unpack(store.moments())
 
 
 def _as_asked(
@@ -329,6 +345,7 @@ def _as_asked(
     asked |= {"commit": commit, "blocks": of["blocks"], "lesions": of["lesions"]}
     manifest = {
         **found.manifest,
+        "magnitudes": dict(found.magnitudes.manifest),
         "model": {**found.manifest["model"], **asked},
         "stimuli": found.manifest["stimuli"]
         | {

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsns.audits.outliers import OutlierDimension, audit_outliers
+from lsns.audits import outliers as audits
+from lsns.audits.outliers import OutlierAudit, OutlierDimension, OutlierPlace
 from lsns.overlap import overlap
 
 # Median 1 in each layer; outliers over 10: (0, 2), (0, 5), (1, 2), (2, 2), (2, 6).
@@ -19,6 +20,27 @@ MAGNITUDES = np.array(
     ],
     dtype=float,
 )
+
+
+def audit_outliers(mask: np.ndarray, magnitudes: np.ndarray, **options: float) -> OutlierAudit:
+    """Where a unit is as large at every place."""
+    sizes = dict.fromkeys(("pooled", "tokens", "first"), magnitudes)
+    return audits.audit_outliers(mask, sizes, **options)
+
+
+def test_an_outlier_at_any_place_is_one_and_places_are_counted():
+    flat = np.ones((3, 8))
+    first, tokens = flat.copy(), flat.copy()
+    first[:, 3], tokens[0, 4] = 90, 30
+    sizes = {"pooled": MAGNITUDES, "tokens": tokens, "first": first}
+    found = audits.audit_outliers(mask_of((0, 2), (0, 3), (0, 4), (1, 3), (1, 4)), sizes)
+    assert (found.selected, found.model) == (4, 5 + 1 + 3)
+    assert found.places == (
+        OutlierPlace("pooled", 1, 5), OutlierPlace("tokens", 1, 1), OutlierPlace("first", 2, 3)
+    )  # fmt: skip
+    assert found.magnitude_share == pytest.approx(33 / 34)
+    words = "1 where the localizer reads, 1 over all tokens, 2 at the first position"
+    assert found.table().lead[1] == f"of these, outliers {words}"
 
 
 def mask_of(*units: tuple[int, int], shape: tuple[int, int] = (3, 8)) -> np.ndarray:

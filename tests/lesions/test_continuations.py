@@ -92,7 +92,8 @@ def test_the_line_of_outliers(tiny_model, tmp_path):
     over = "the layer's median)"
     assert line() == f"outliers  none selected (mean |activation| over 10 times {over}"
     some = line(outlier_threshold=1.2)
-    assert some.startswith("outliers  6 of the selected units, with ")
+    assert some.startswith("outliers  6 of the selected units (")
+    assert " where the localizer reads, " in some
     assert f"(over 1.2 times {over}: a lesion may show these, not a network" in some
     assert line(outlier_threshold=1.2, exclude_outliers=True) == (
         f"outliers  none selected: all 16 are excluded (mean |activation| over 1.2 times {over}"

@@ -80,9 +80,7 @@ def audit(
     parts = Parts(
         **repeated,
         differs=bool(found.t_values[found.mask.units].any()),
-        outliers=audit_outliers(
-            found.mask.units, found.magnitudes, threshold=found.outlier_threshold
-        ),
+        outliers=audit_outliers(found.mask.units, found.sizes, threshold=found.outlier_threshold),
         confounds=tuple(audit_confounds(measurement.contrast, measurement.items, pooling)),
         overlaps=(
             *compare_methods(found),

@@ -10,33 +10,18 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from lsns.errors import LsnsError
+from lsns.models.prefix import Front, Prefix, resolve_prefix
 
 if TYPE_CHECKING:
     from lsns.models.base import BaseModel
 
 Array = np.ndarray[Any, Any]
-Prefix = Literal["auto", "bos", "eos", "none"]
-
-
-@dataclass(frozen=True)
-class Front:
-    """What stands in front of every scored text.
-
-    Attributes:
-        asked: the option, e.g. `auto`.
-        token: the token that it came to; None: nothing.
-        token_id: the id of that token; None: nothing.
-    """
-
-    asked: str
-    token: str | None
-    token_id: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +128,7 @@ def encode_texts(
     front = resolve_prefix(model.tokenizer, prefix)
     called = names or [f"text {number}" for number in range(1, len(texts) + 1)]
     whole = [
-        TextTokens(name, text, _before(front, ids), ids, offsets)
+        TextTokens(name, text, front.before(ids), ids, offsets)
         for name, text, (ids, offsets) in zip(
             called, texts, _tokenize(model.tokenizer, texts), strict=True
         )
@@ -210,35 +195,6 @@ def as_scores(
     ]
 
 
-def resolve_prefix(tokenizer: Any, prefix: Prefix | str = "auto") -> Front:
-    """What `prefix` means for a tokenizer.
-
-    - `auto`: the `bos` token if there is one, else the `eos` token. This is what lm-eval puts in
-      front of a text without context (`HFLM.prefix_token_id` of lm-eval 0.4.13).
-    - `bos`, `eos`: the token that the tokenizer calls so.
-    - `none`: nothing. The first token then has no context and is not scored.
-    - a token of the vocabulary, written out, e.g. `<|endoftext|>`: the token that separated
-      documents in training is neither `bos` nor `eos` of many chat models. SmolLM2-Instruct has
-      `<|im_start|>` for `bos`, `<|im_end|>` for `eos`, and only a token like any other, of id 0,
-      in `<|endoftext|>`.
-
-    Raises:
-        LsnsError: the tokenizer has no such token.
-    """
-    if prefix == "none":
-        return Front(prefix, None, None)
-    special = {"bos": tokenizer.bos_token, "eos": tokenizer.eos_token}
-    special["auto"] = special["bos"] or special["eos"]
-    token = special.get(prefix, prefix)
-    if not token or token not in tokenizer.get_vocab():
-        found = ", ".join(f"{k} {special[k]}" for k in ("bos", "eos") if special[k]) or "neither"
-        raise LsnsError(
-            f"the tokenizer has no token for prefix {prefix!r} (bos and eos: {found}); "
-            "use auto, bos, eos, none, or a token of its vocabulary"
-        )
-    return Front(prefix, token, int(tokenizer.convert_tokens_to_ids(token)))
-
-
 def span_surprisal(score: TextScore, start: int, end: int, *, name: str = "") -> float:
     """Surprisal of the characters `start` to `end` (exclusive), in bits: the sum over its tokens.
 
@@ -285,18 +241,13 @@ def _tokenize(
         yield list(ids), np.array(offsets, np.int64).reshape(-1, 2) if tells else None
 
 
-def _before(front: Front, ids: list[int]) -> list[int]:
-    """The prefix, unless `ids` begin with it already."""
-    return [] if front.token_id is None or ids[:1] == [front.token_id] else [front.token_id]
-
-
 def _windows(whole: TextTokens, front: Front, size: int) -> Iterator[TextTokens]:
     """Windows of at most `size` tokens; what they share with the window before is context."""
     ids, room = whole.ids, size - (front.token_id is not None)
     ends = [*range(room, len(ids), max(1, size // 2)), len(ids)]
     for place, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
         begin = max(0, end - room)
-        before = [*_before(front, ids[begin:end]), *ids[begin:start]]
+        before = [*front.before(ids[begin:end]), *ids[begin:start]]
         offsets = None if whole.offsets is None else whole.offsets[start:end]
         name = f"{whole.name}, window {place}"
         yield TextTokens(name, whole.text, before, ids[start:end], offsets)
