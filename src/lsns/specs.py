@@ -409,8 +409,9 @@ class StudySpec(Spec):
     benchmarks: Annotated[tuple[Text, ...], Parameter(name="--benchmark", negative="")] = (
         "minimal-pairs",
     )
-    """minimal-pairs, minimal-pairs:PATH, blimp (from the hub), blimp:FOLDER, syntaxgym:FOLDER,
-    perplexity, perplexity:FILE or lm-eval:TASK; other= in front counts it as not of language."""
+    """minimal-pairs, minimal-pairs:PATH, beliefs, sums, facts, blimp (from the hub), blimp:FOLDER,
+    syntaxgym:FOLDER, perplexity, perplexity:FILE or lm-eval:TASK; language=, theory-of-mind=,
+    multiple-demand= or other= in front says what it asks for."""
     doses: Annotated[tuple[Percentage, ...], NO_FLAG] = ()
     """Further percentages of units, lesioned beside the mask; with uniform and magnitude controls,
     if no controls are named."""

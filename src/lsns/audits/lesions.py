@@ -48,7 +48,7 @@ class LesionEvidence:
         units: that are lesioned.
         mode: what replaces them.
         benchmark: its name.
-        domain: `language` or `other`.
+        domain: what the benchmark asks for: one of the three networks, or `other`.
         measure: `accuracy` or `perplexity`.
         intact: value of the intact model.
         value: under the lesion.

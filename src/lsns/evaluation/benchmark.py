@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     from lsns.models.base import BaseModel
 
 Row = dict[str, Any]
-LANGUAGE, OTHER = "language", "other"
-DOMAINS = (LANGUAGE, OTHER)
+# What a benchmark asks for: one of the three networks, or something else.
+LANGUAGE, THEORY_OF_MIND, MULTIPLE_DEMAND, OTHER = DOMAINS = (
+    "language",
+    "theory-of-mind",
+    "multiple-demand",
+    "other",
+)
+# Of the double dissociation: whatever does not ask for language is on the other one.
+SIDES = (LANGUAGE, OTHER)
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Benchmark(ABC):
         name: what tables and results call the benchmark.
         argument: what stands after the colon of its specification, such as a file; empty: nothing.
         limit: how many items of each paradigm are used at most, the first ones; None: all.
-        domain: side of the double dissociation, `language` or `other`.
+        domain: what it asks for, one of `DOMAINS`: a network, or `other`.
         measure: `accuracy` or `perplexity`.
         whole: whether another program scores all of it in one piece, by `run`.
         context: None: each text is scored whole; else in windows of at most so many tokens.

@@ -6,24 +6,35 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmark import DOMAINS, OTHER, Benchmark
+from lsns.evaluation.benchmark import (
+    DOMAINS,
+    MULTIPLE_DEMAND,
+    OTHER,
+    THEORY_OF_MIND,
+    Benchmark,
+    shipped,
+)
 from lsns.evaluation.minimal_pairs import MinimalPairs
 from lsns.evaluation.perplexity import Perplexity
 from lsns.evaluation.syntaxgym import SyntaxGym
 
-_KNOWN = "minimal-pairs, minimal-pairs:PATH, blimp, blimp:FOLDER, syntaxgym:FOLDER, " + (
-    "perplexity, perplexity:FILE, lm-eval:TASK"
+_KNOWN = "minimal-pairs, minimal-pairs:PATH, beliefs, sums, facts, blimp, blimp:FOLDER, " + (
+    "syntaxgym:FOLDER, perplexity, perplexity:FILE, lm-eval:TASK"
 )
+# Pairs that ship with the package beside the minimal pairs, and what they ask for.
+_SHIPPED = {"beliefs": THEORY_OF_MIND, "sums": MULTIPLE_DEMAND, "facts": OTHER}
 
 
 def parse_benchmarks(texts: str | Sequence[str], *, limit: int | None = None) -> list[Benchmark]:
     """Benchmarks by their specifications, each under a name of its own.
 
     Args:
-        texts: `minimal-pairs`, `minimal-pairs:PATH`, `blimp`, `blimp:FOLDER`, `syntaxgym:FOLDER`,
-            `perplexity`, `perplexity:FILE` or `lm-eval:TASK`, one or several; `language=` or
-            `other=` in front says which side of the double dissociation a benchmark is on. By
-            default all are on the side of language but those of lm-eval.
+        texts: `minimal-pairs`, `minimal-pairs:PATH`, `beliefs`, `sums`, `facts`, `blimp`,
+            `blimp:FOLDER`, `syntaxgym:FOLDER`, `perplexity`, `perplexity:FILE` or `lm-eval:TASK`,
+            one or several; `language=`, `theory-of-mind=`, `multiple-demand=` or `other=` in front
+            says what a benchmark asks for. By default beliefs ask for theory of mind, sums for
+            multiple demand, facts and the tasks of lm-eval for something else, and all others for
+            language.
         limit: how many items of each paradigm are used at most, the first ones; None: all.
 
     Raises:
@@ -71,6 +82,8 @@ def _make(spec: str, limit: int | None) -> Benchmark:
         from lsns.evaluation.blimp import Blimp
 
         return Blimp(kind, argument, limit)
+    if spec in _SHIPPED:
+        return MinimalPairs(kind, str(shipped(f"{spec}.jsonl")), limit, _SHIPPED[spec])
     if kind == "minimal-pairs" or (kind == "blimp" and argument):
         return MinimalPairs(kind, argument, limit)
     if kind == "syntaxgym" and argument:

@@ -88,9 +88,10 @@ def evaluate(
         masks: each from `localize`, a mask, a mask's file, or `network@percentage` such as
             `language@1` or `language@0.5:nmd`; or from `conditions.make_targets`, used as it is.
             A mapping from names of one's own, which tables and figures show, does as well.
-        benchmarks: `minimal-pairs`, `minimal-pairs:PATH`, `blimp` (from the hub), `blimp:FOLDER`,
-            `syntaxgym:FOLDER`, `perplexity`, `perplexity:FILE` or `lm-eval:TASK`; `other=` in
-            front puts one on the other side of the double dissociation.
+        benchmarks: `minimal-pairs`, `minimal-pairs:PATH`, `beliefs`, `sums`, `facts`, `blimp`
+            (from the hub), `blimp:FOLDER`, `syntaxgym:FOLDER`, `perplexity`, `perplexity:FILE` or
+            `lm-eval:TASK`; `language=`, `theory-of-mind=`, `multiple-demand=` or `other=` in front
+            says what one asks for; language is one side of the double dissociation.
         controls: of `uniform`, `layer`, `magnitude`, `least` and `outliers`; None: the first four
             (a mask alone: uniform and layer), as far as there are units for them.
         split_outliers: lesion each mask that has outlier units three times: all of it, these

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmark import DOMAINS, LANGUAGE, OTHER
+from lsns.evaluation.benchmark import LANGUAGE, OTHER, SIDES
 from lsns.evaluation.cells import parquet_module, with_condition
 from lsns.evaluation.conditions import CONTROLS, OUTLIERS, Part
 from lsns.evaluation.statistics import ENOUGH_CONTROLS
@@ -33,7 +33,7 @@ class SummaryRow:
 
     Attributes:
         benchmark: its name.
-        domain: `language` or `other`.
+        domain: what the benchmark asks for: one of the three networks, or `other`.
         measure: `accuracy` or `perplexity`.
         items: how many; of SyntaxGym, an item with all its predictions.
         paradigms: how many.
@@ -348,17 +348,17 @@ class Study(Tabled):
                 dict.fromkeys(
                     f"{row.benchmark} ({row.items} items)"
                     for row in self.summary
-                    if row.domain == side and row.measure == "accuracy"
+                    if (row.domain == LANGUAGE) == (side == LANGUAGE) and row.measure == "accuracy"
                 )
             )
-            for side in DOMAINS
+            for side in SIDES
         }
         title = (
             f"differences to intact, language ({sides[LANGUAGE]}) against others ({sides[OTHER]})"
         )
         known = {row.kind for row in self.dissociation_controls if row.p is not None}
         columns = [Column("condition", _name)]
-        for side in (*DOMAINS, "gap"):
+        for side in (*SIDES, "gap"):
             columns.append(Column(side, f"{{{side}:+.4f}}"))
             columns.append(Column("95%", f"{{{side}_low:+.4f}} to {{{side}_high:+.4f}}"))
         columns += [

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmark import DOMAINS, LANGUAGE, OTHER, Benchmark
+from lsns.evaluation.benchmark import LANGUAGE, OTHER, SIDES, Benchmark
 from lsns.evaluation.conditions import CONTROLS, LEAST, Condition
 from lsns.evaluation.statistics import (
     ENOUGH_CONTROLS,
@@ -156,13 +156,17 @@ def dissociate(
         are benchmarks on both sides.
     """
     sides = {
-        side: [o for o in outcomes if o.benchmark.domain == side and o.harm_sign < 0]
-        for side in DOMAINS
+        side: [
+            o
+            for o in outcomes
+            if (o.benchmark.domain == LANGUAGE) == (side == LANGUAGE) and o.harm_sign < 0
+        ]
+        for side in SIDES
     }
     if not all(sides.values()):
         return [], []
-    point = {side: np.mean([o.differences for o in sides[side]], axis=0) for side in DOMAINS}
-    drawn = {side: np.mean([o.difference_samples for o in sides[side]], axis=0) for side in DOMAINS}
+    point = {side: np.mean([o.differences for o in sides[side]], axis=0) for side in SIDES}
+    drawn = {side: np.mean([o.difference_samples for o in sides[side]], axis=0) for side in SIDES}
     point["gap"], drawn["gap"] = point[LANGUAGE] - point[OTHER], drawn[LANGUAGE] - drawn[OTHER]
     ends = {side: interval(samples) for side, samples in drawn.items()}
     rows: list[DissociationRow] = []
