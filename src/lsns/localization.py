@@ -529,7 +529,7 @@ def _summary(found: Localization) -> list[str]:
             "t",
             f"weakest selected {selection['weakest_t']:.3f}, largest {found.t_values.max():.2f}",
         ),
-        _line(f"p < {ALPHA:.2f}", f"{_significant(found)} units (adjusted over all units)"),
+        _line(f"p < {ALPHA:.2f}", _significant_words(found)),
         _line("outliers", _outlier_words(found)),
     ]
 
@@ -557,8 +557,13 @@ def _selection_words(selection: dict[str, object]) -> str:
     return f"{amount} {where}, {place} by {selection['method']}"
 
 
-def _significant(found: Localization) -> int:
-    return int(np.count_nonzero(found.p_values < ALPHA))
+def _significant_words(found: Localization) -> str:
+    """How many units differ either way: the test is two-sided, and selection mostly is not."""
+    higher, lower = (
+        int(np.count_nonzero((found.p_values < ALPHA) & side))
+        for side in (found.t_values > 0, found.t_values < 0)
+    )
+    return f"{higher} units higher in positive items, {lower} lower (adjusted over all units)"
 
 
 def _outlier_words(found: Localization) -> str:

@@ -14,7 +14,7 @@ from lsns.audits.items import Items
 from lsns.audits.reliability import (
     Reliability,
     _correlate,
-    _random_halves,
+    _random_parts,
     _single_folds,
     _spearman_brown,
     measure_reliability,
@@ -44,7 +44,7 @@ def row_of(found: Reliability, split: str, place: int = 0):
 
 def test_halves_are_complementary_and_all_different():
     folds = [(3, 3)] * 10
-    halves = _random_halves(folds, 1000, seed=0)
+    halves = _random_parts(folds, 5, 1000, seed=0)
     # 10 over 5, each split once and not twice.
     assert len(halves) == comb(10, 5) / 2 == 126
     assert len({frozenset(half) for half in halves}) == 126
@@ -55,17 +55,17 @@ def test_halves_are_complementary_and_all_different():
 
 def test_halves_follow_the_seed():
     folds = [(3, 3)] * 10
-    first = _random_halves(folds, 20, seed=0)
+    first = _random_parts(folds, 5, 20, seed=0)
     assert len(first) == 20
-    assert _random_halves(folds, 20, seed=0) == first
-    assert _random_halves(folds, 20, seed=1) != first
+    assert _random_parts(folds, 5, 20, seed=0) == first
+    assert _random_parts(folds, 5, 20, seed=1) != first
 
 
 @pytest.mark.parametrize("used", [2, 3, 5, 9])
 def test_halves_of_fewer_folds(used):
     folds = [(4, 4)] * used + [(0, 0)] * (10 - used)
-    halves = _random_halves(folds, 1000, seed=0)
     small = used // 2
+    halves = _random_parts(folds, small, 1000, seed=0)
     assert len(halves) == (comb(used, small) if used % 2 else comb(used, small) // 2)
     for one, other in halves:
         assert sorted(one + other) == list(range(used))
@@ -74,7 +74,7 @@ def test_halves_of_fewer_folds(used):
 
 def test_every_half_has_two_items_of_either_condition():
     folds = [(9, 0), (9, 0), (0, 9), (0, 9)]
-    halves = _random_halves(folds, 100, seed=0)
+    halves = _random_parts(folds, 2, 100, seed=0)
     assert {frozenset(half) for half in halves} == {
         frozenset([(0, 2), (1, 3)]),
         frozenset([(0, 3), (1, 2)]),
@@ -85,7 +85,7 @@ def test_a_group_is_never_in_both_halves():
     groups = [f"pair {i % 30}" for i in range(60)]
     of_item = np.array(fold_of_items(groups, 10))
     folds = [(3, 3)] * 10
-    for one, other in _random_halves(folds, 50, seed=0):
+    for one, other in _random_parts(folds, 5, 50, seed=0):
         first = {groups[i] for i in np.flatnonzero(np.isin(of_item, one))}
         second = {groups[i] for i in np.flatnonzero(np.isin(of_item, other))}
         assert not first & second
@@ -138,8 +138,9 @@ def test_planted_units_are_in_both_halves_of_every_split():
         assert row.dice_chance == pytest.approx(5 / 150)
         assert row.dice_shuffled is not None
         assert row.dice_shuffled < 0.25
-    assert row_of(found, "halves").phi_corrected == 1
-    assert row_of(found, "folds").phi_corrected is None
+    halves, folds = found.scores
+    assert halves.r_corrected == pytest.approx(2 * halves.r / (1 + halves.r))
+    assert folds.r_corrected is None
 
 
 def test_noise_and_shuffled_labels_agree_by_chance():
@@ -176,7 +177,7 @@ def test_every_number_from_the_single_items(split):
     folds = fold_moments(items)
     found = measure_reliability(folds, analyzers, n_halves=7, seed=3)
     counts = [(a.n, b.n) for a, b in folds]
-    splits = _random_halves(counts, 7, seed=3) if split == "halves" else _single_folds(counts)
+    splits = _random_parts(counts, 3, 7, seed=3) if split == "halves" else _single_folds(counts)
     scores = [[slow_scores(items, part) for part in pair] for pair in splits]
     r = [np.corrcoef(first.ravel(), second.ravel())[0, 1] for first, second in scores]
     maps = next(row for row in found.scores if row.split == split)
@@ -193,7 +194,6 @@ def test_every_number_from_the_single_items(split):
         phi = np.mean([(d - share) / (1 - share) for d in dice])
         assert row.phi == pytest.approx(phi)
         if split == "halves":
-            assert row.phi_corrected == pytest.approx(2 * phi / (1 + phi))
             assert maps.r_corrected == pytest.approx(2 * np.mean(r) / (1 + np.mean(r)))
 
 
@@ -263,6 +263,49 @@ def test_labels_that_cannot_be_shuffled_leave_the_rest():
     assert row_of(found, "halves").dice_shuffled is None
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_parts_of_as_many_folds_share_none(size):
+    parts = _random_parts([(3, 3)] * 10, size, 30, seed=0)
+    assert len({frozenset(pair) for pair in parts}) == len(parts) == 30
+    for one, other in parts:
+        assert len(one) == len(other) == size
+        assert not set(one) & set(other)
+    every = comb(10, size) * comb(10 - size, size) // 2
+    assert len(_random_parts([(3, 3)] * 10, size, 10**6, seed=0)) == every
+
+
+def test_the_curve_over_numbers_of_items():
+    """Against scipy on the single items; with more of them the masks are more alike."""
+    planted = [(0, unit) for unit in range(12)]
+    items = make_items(noise_with(planted, 0.8, n=60, shape=(3, 40)), 60)
+    folds = fold_moments(items)
+    twelve, other = TTestAnalyzer({"num_units": 12}), TTestAnalyzer({"num_units": 3})
+    found = measure_reliability(folds, [twelve, other], items=items, seed=2)
+    assert [(row.split, row.items, row.units, row.n) for row in found.curve] == [
+        ("parts", 12 * size, 12, 20) for size in (1, 2, 3, 4)
+    ]
+    dice = [row.dice for row in (*found.curve, row_of(found, "halves"))]
+    assert dice == sorted(dice)
+    assert dice[0] < 0.4 < 0.6 < dice[-1]
+    assert (row_of(found, "halves").items, row_of(found, "folds").items) == (60, 12)
+    counts = [(a.n, b.n) for a, b in folds]
+    for size, row in enumerate(found.curve, 1):
+        pairs = _random_parts(counts, size, 20, seed=2)
+        masks = [[top(slow_scores(items, part), 12) for part in pair] for pair in pairs]
+        assert row.dice == pytest.approx(np.mean([len(a & b) / 12 for a, b in masks]))
+        assert row.dice_shuffled == pytest.approx(0.1, abs=0.12)
+
+
+def test_a_spread_over_splits_is_called_one():
+    items = make_items(noise_with(PLANTED, 2), 40)
+    text = measure_reliability(fold_moments(items), [FIVE], items=items).table().text()
+    head = text.splitlines()[1]
+    assert "range over splits" in head
+    assert "95%  " not in head
+    assert "phi" in head.split()
+    assert sum(line.startswith("parts *") for line in text.splitlines()) == 4
+
+
 def test_the_same_seed_gives_the_same():
     items = make_items(noise_with(PLANTED, 1), 40)
     first, again, other = (
@@ -305,7 +348,7 @@ def test_real_data(published):
 
 def test_all_splits_of_folds_are_possible_halves():
     """Counted another way: the halves of six folds are the ways to choose who is with fold 0."""
-    halves = _random_halves([(2, 2)] * 6, 1000, seed=0)
+    halves = _random_parts([(2, 2)] * 6, 3, 1000, seed=0)
     with_first = {frozenset(half) for pair in halves for half in pair if 0 in half}
     assert with_first == {frozenset((0, *others)) for others in combinations(range(1, 6), 2)}
 

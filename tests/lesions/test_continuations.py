@@ -78,8 +78,13 @@ def test_a_localization_in_words(found):
     assert any(f"selected  {found.mask.count} units: 20% over all layers" in x for x in lines)
     bars = [line.split() for line in lines[-3:]]
     assert [int(count) for _, count, *_ in bars] == found.mask.per_layer.tolist()
-    significant = int((found.p_values < 0.05).sum())
-    assert f"p < 0.05  {significant} units (adjusted over all units)" in lines
+    higher, lower = (
+        sum(1 for t, p in zip(found.t_values.flat, found.p_values.flat, strict=True)
+            if p < 0.05 and t * sign > 0)
+        for sign in (1, -1)
+    )  # fmt: skip
+    words = f"{higher} units higher in positive items, {lower} lower (adjusted over all units)"
+    assert f"p < 0.05  {words}" in lines
 
 
 def test_the_line_of_outliers(tiny_model, tmp_path):

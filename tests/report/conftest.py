@@ -297,12 +297,13 @@ def _reliability_row(split: str, percentage: float) -> dict[str, Any]:
     return {
         **{"split": split, "percentage": percentage, "chosen": percentage == PERCENTAGE},
         **{"units": int(percentage / 100 * N_LAYERS * HIDDEN_SIZE), "n": 20 if halves else 10},
+        "items": 40 if halves else 8,
         **{"dice": dice, "dice_low": dice - 0.06, "dice_high": dice + 0.05},
         **{"dice_chance": percentage / 100},
         **{"dice_shuffled": percentage / 100 + 0.004 if halves else None},
         **{"jaccard": dice / (2 - dice), "jaccard_chance": percentage / 200},
         **{"jaccard_shuffled": percentage / 200 if halves else None},
-        **{"phi": dice - 0.01, "phi_corrected": 2 * dice / (1 + dice) if halves else None},
+        **{"phi": dice - 0.01},
     }
 
 

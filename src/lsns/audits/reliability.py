@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from lsns.overlap import agreement
 from lsns.table import Column, Table
 
 Array = np.ndarray[Any, Any]
-Split = Literal["halves", "folds"]
+Split = Literal["halves", "folds", "parts"]
 # The folds of one part of the items, and those of the other.
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 Agreement = dict[str, Any]
@@ -38,13 +38,16 @@ class MaskReliability:
     """How alike the masks of two parts of the items are, on average over splits.
 
     Attributes:
-        split: `halves` (random halves), or `folds` (each fold against all others).
+        split: `halves` (random halves), `folds` (each fold against all others), or `parts` (two
+            parts of as many folds, which have no item in common and leave some out).
+        items: number of different items that the smaller part holds, on average over splits.
         percentage: percentage of the units that is selected; None for a number of units.
         units: number of selected units.
         chosen: whether this is the localization's own amount.
         n: number of splits.
         dice: mean Dice over splits.
-        dice_low: 2.5th percentile of Dice over splits.
+        dice_low: 2.5th percentile of Dice over splits. Splits share items: this is how much they
+            differ, and no confidence interval.
         dice_high: 97.5th percentile of Dice over splits.
         dice_chance: expected Dice of random masks of that size.
         dice_shuffled: mean Dice after shuffling the labels; None if single activations were not
@@ -53,23 +56,24 @@ class MaskReliability:
         jaccard_chance: Jaccard of random masks of that size.
         jaccard_shuffled: mean Jaccard after shuffling the labels; None as for `dice_shuffled`.
         phi: Dice corrected for chance (Cohen's kappa), mean over splits.
-        phi_corrected: phi for all items by Spearman-Brown; None for folds, which are no halves.
     """
 
     columns: ClassVar = (
         Column("split", lambda row: f"{row.split} *" if row.chosen else row.split),
+        Column("items"),
         Column("%", "{percentage:g}", "-"),
         Column("units"),
         Column("n"),
         Column("Dice", "{dice:.3f}"),
-        Column("95%", "{dice_low:.3f} to {dice_high:.3f}"),
+        Column("range over splits", "{dice_low:.3f} to {dice_high:.3f}"),
         Column("chance", "{dice_chance:.3f}"),
         Column("shuffled", "{dice_shuffled:.3f}", "-"),
         Column("Jaccard", "{jaccard:.3f}"),
-        Column("corrected", "{phi_corrected:.3f}", "-"),
+        Column("phi", "{phi:.3f}"),
     )
 
     split: Split
+    items: int
     percentage: float | None
     units: int
     chosen: bool
@@ -83,7 +87,6 @@ class MaskReliability:
     jaccard_chance: float
     jaccard_shuffled: float | None
     phi: float
-    phi_corrected: float | None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class ScoreReliability:
         r: mean of Pearson's r over splits.
         r_low: 2.5th percentile of r over splits.
         r_high: 97.5th percentile of r over splits.
-        r_corrected: r for all items by Spearman-Brown; None for folds, which are no halves.
+        r_corrected: r for all items by Spearman-Brown's formula, whose theory is that of
+            correlations; None for folds, which are no halves.
         r_shuffled: mean r after shuffling the labels; None as for `MaskReliability.dice_shuffled`.
     """
 
@@ -116,23 +120,27 @@ class Reliability:
     Attributes:
         rows: agreement of masks, by split and percentage.
         scores: correlation of score maps, by split.
+        curve: agreement of the localization's own masks by the number of items, fewest first; its
+            last point is that of the halves, in `rows`.
     """
 
     rows: tuple[MaskReliability, ...]
     scores: tuple[ScoreReliability, ...]
+    curve: tuple[MaskReliability, ...] = ()
 
     def table(self) -> Table:
-        """A row for each split and percentage; the score maps are in the notes."""
+        """A row for each split and percentage, then the curve; the score maps are in the notes."""
         scores = [
             f"score maps, {row.split}: r {row.r:.3f} ({row.r_low:.3f} to {row.r_high:.3f}), "
             f"shuffled {_shown(row.r_shuffled)}, corrected {_shown(row.r_corrected)}"
             for row in self.scores
         ]
         note = (
-            "*: the localization's own amount; corrected: phi (Dice corrected for chance) of "
-            "halves, by Spearman-Brown for all items"
+            "*: the localization's own amount; items: of the smaller part; phi: Dice corrected for "
+            "chance; range: the middle 95% of splits; corrected: by Spearman-Brown for all items"
         )
-        return Table("reliability", MaskReliability.columns, self.rows, notes=[*scores, note])
+        rows = [*self.rows, *self.curve]
+        return Table("reliability", MaskReliability.columns, rows, notes=[*scores, note])
 
 
 def measure_reliability(
@@ -160,46 +168,58 @@ def measure_reliability(
         LsnsError: too few items or groups to split.
     """
     counts = [(a.n, b.n) for a, b in folds] if counts is None else counts
-    halves, single = _random_halves(counts, n_halves, seed), _single_folds(counts)
-    splits: dict[Split, list[Pair]] = {"halves": halves, "folds": single}
-    rows, scores = [], []
-    for split, pairs in splits.items():
-        if not pairs:
-            continue
+    size = len(_used(counts)) // 2
+
+    def measure(
+        split: Split, pairs: Sequence[Pair], analyzers: Sequence[MomentsAnalyzer]
+    ) -> tuple[list[MaskReliability], ScoreReliability]:
         found, correlations = _agreements(
             analyzers, [(merge_folds(folds, a), merge_folds(folds, b)) for a, b in pairs], barred
         )
         shuffled = _shuffled_pairs(items, pairs, seed) if items is not None else []
         none, noise = _agreements(analyzers, shuffled, barred)
-        rows += [
-            _mask_row(split, analyzer, found[i], none[i], chosen=i == 0)
+        number = round(float(np.mean([min(_sizes(counts, pair)) for pair in pairs])))
+        rows = [
+            _mask_row(split, number, analyzer, found[i], none[i], chosen=i == 0)
             for i, analyzer in enumerate(analyzers)
         ]
-        scores.append(_score_row(split, correlations, noise))
-    return Reliability(tuple(rows), tuple(scores))
+        return rows, _score_row(split, correlations, noise)
 
-
-def _random_halves(counts: Counts, count: int, seed: int) -> list[Pair]:
-    """Random halves of the folds, all different, each with the other half.
-
-    Args:
-        counts: different positive and negative texts of each fold.
-        count: largest number of halves.
-        seed: random seed for the draw.
-
-    Raises:
-        LsnsError: no split leaves two texts of either condition on both sides.
-    """
-    used = _used(counts)
-    pairs = [_with_rest(half, used) for half in combinations(used, len(used) // 2)]
-    # With an even number every split is there twice.
-    distinct = {frozenset(pair): pair for pair in pairs}
-    possible = [pair for pair in distinct.values() if _enough(counts, pair)]
-    if not possible:
+    halves = _random_parts(counts, size, n_halves, seed)
+    if not halves:
         raise LsnsError(
             "the items cannot be split in halves with two different ones of either condition "
             "(and whole groups)"
         )
+    splits: dict[Split, list[Pair]] = {"halves": halves, "folds": _single_folds(counts)}
+    parts = [_random_parts(counts, number, n_halves, seed) for number in range(1, size)]
+    rows, scores = zip(*(measure(s, p, analyzers) for s, p in splits.items() if p), strict=True)
+    curve = [measure("parts", pairs, analyzers[:1])[0] for pairs in parts if pairs]
+    return Reliability(tuple(chain(*rows)), tuple(scores), tuple(chain(*curve)))
+
+
+def _random_parts(counts: Counts, size: int, count: int, seed: int) -> list[Pair]:
+    """Random pairs of parts of the folds, all different, neither sharing a fold with the other.
+
+    Args:
+        counts: different positive and negative texts of each fold.
+        size: folds in a part; if it is half of them, the other part is all the rest.
+        count: largest number of pairs.
+        seed: random seed for the draw.
+
+    Returns:
+        Pairs with two texts of either condition on both sides; empty if there are none.
+    """
+    used = _used(counts)
+    others = len(used) - size if size == len(used) // 2 else size
+    pairs = [
+        (part, other)
+        for part in combinations(used, size)
+        for other in combinations([i for i in used if i not in part], others)
+    ]
+    # Of parts of one size every pair is there twice.
+    distinct = {frozenset(pair): pair for pair in pairs}
+    possible = [pair for pair in distinct.values() if _enough(counts, pair)]
     order: list[int] = random_state(seed).permutation(len(possible))[:count].tolist()
     return [possible[i] for i in order]
 
@@ -226,6 +246,10 @@ def _used(counts: Counts) -> list[int]:
 
 def _with_rest(part: tuple[int, ...], used: Sequence[int]) -> Pair:
     return part, tuple(i for i in used if i not in part)
+
+
+def _sizes(counts: Counts, pair: Pair) -> list[int]:
+    return [sum(sum(counts[i]) for i in part) for part in pair]
 
 
 def _enough(counts: Counts, pair: Pair) -> bool:
@@ -284,6 +308,7 @@ def _agreements(
 
 def _mask_row(
     split: Split,
+    items: int,
     analyzer: MomentsAnalyzer,
     found: Sequence[Agreement],
     shuffled: Sequence[Agreement],
@@ -295,6 +320,7 @@ def _mask_row(
     return MaskReliability(
         **means | {"units": int(means["units"])},
         split=split,
+        items=items,
         percentage=analyzer.config.get("percentage"),
         chosen=chosen,
         n=len(found),
@@ -302,7 +328,6 @@ def _mask_row(
         dice_high=float(high),
         dice_shuffled=none.get("dice"),
         jaccard_shuffled=none.get("jaccard"),
-        phi_corrected=_spearman_brown(means["phi"]) if split == "halves" else None,
     )
 
 
@@ -346,7 +371,7 @@ def _spearman_brown(r: float) -> float:
     """The reliability of all items, from the correlation of two halves: 2r / (1 + r).
 
     Source: the prophecy formula of "Some experimental results in the correlation of mental
-    abilities" (https://doi.org/10.1111/j.2044-8295.1910.tb00207.x). It is for a correlation: it
-    is applied to score maps and to phi, not to Dice. Below 0 it says nothing, and r is returned.
+    abilities" (https://doi.org/10.1111/j.2044-8295.1910.tb00207.x). It is for a correlation of
+    scores, not of masks. Below 0 it says nothing, and r is returned.
     """
     return 2 * r / (1 + r) if r > 0 else r

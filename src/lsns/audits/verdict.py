@@ -109,17 +109,17 @@ _WITHOUT_OUTLIERS: dict[Level, str] = {
 
 
 def _reliability(parts: Parts) -> Judgement:
-    """By phi of random halves (Dice corrected for chance), corrected for length."""
+    """By phi of random halves: Dice corrected for chance."""
     rows = parts.reliability.rows if parts.reliability else ()
     row = next((r for r in rows if r.chosen and r.split == "halves"), None)
-    if row is None or row.phi_corrected is None:
+    if row is None:
         return "open", "Reliability was not measured."
-    value = row.phi_corrected
+    value = row.phi
     level: Level = "bad" if value < POOR else "caution" if value < FAIR else "good"
     word = {"bad": "poor", "caution": "fair"}.get(level, level)
     return level, (
         f"Reliability is {word}: halves of the items share Dice {row.dice:.2f} of their units "
-        f"(chance {row.dice_chance:.3f}); corrected for chance and for length, {value:.2f}."
+        f"(chance {row.dice_chance:.3f}); corrected for chance, {value:.2f}."
     )
 
 

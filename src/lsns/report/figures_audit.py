@@ -35,7 +35,8 @@ def reliability(results: Results) -> Figure:
     return Figure(
         _reliability(rows),
         table("Reliability", rows, "split", "% of units:.3g", "units", "Dice:.3f",
-              "95% = {low:.3f} to {high:.3f}", "chance:.3f", "shuffled:.3f", "this mask"),
+              "range over splits = {low:.3f} to {high:.3f}", "chance:.3f", "shuffled:.3f",
+              "this mask"),
         {"amounts": len(rows), "words": words},
     )  # fmt: skip
 
@@ -115,7 +116,7 @@ def _reliable(row: style.Row, results: Results) -> dict[str, Any]:
     return {
         **{"split": split, "% of units": percentage, "units": row["units"], "Dice": row["dice"]},
         **{"low": row["dice_low"], "high": row["dice_high"], "series": f"{split}{number}"},
-        "95%": f"{row['dice_low']:.3f} to {row['dice_high']:.3f}",
+        "range over splits": f"{row['dice_low']:.3f} to {row['dice_high']:.3f}",
         **{"chance": row["dice_chance"], "shuffled": row["dice_shuffled"]},
         "this mask": "yes" if row["chosen"] else "",
     }
@@ -133,8 +134,8 @@ def _reliability(rows: Sequence[dict[str, Any]]) -> alt.LayerChart:
     shown = style.looks("series", found, "color", "shape", "strokeDash")
     x = style.log_x("at", "Units selected (% of all)", [row["% of units"] for row in rows])
     y = alt.Y("Dice:Q", title="Dice of two splits", scale=alt.Scale(domain=[0, 1]))
-    tooltip = tips("split", "% of units:.3g", "units", "Dice:.3f", "95%", "chance:.3f",
-                   "shuffled:.3f")  # fmt: skip
+    tooltip = tips("split", "% of units:.3g", "units", "Dice:.3f", "range over splits",
+                   "chance:.3f", "shuffled:.3f")  # fmt: skip
     base = alt.Chart(values(marks)).encode(x=x, color=shown["color"])
     lines = base.mark_line(strokeWidth=1.4).encode(y=y, strokeDash=shown["strokeDash"])
     ends = base.mark_rule(strokeWidth=1.2).encode(y="low:Q", y2="high:Q")
