@@ -67,7 +67,12 @@ def test_all_conditions(found):
     for condition in made[2:]:
         if condition.kind == "control":
             assert condition.mask.count == found.mask.count
-            assert not (condition.mask.units & found.mask.units).any()
+            assert condition.match.total > 0
+    # From a pool with the mask's own units in it, or their p would be too small.
+    shared = [c.control for c in made[2:] if c.mask.units[found.mask.units].any()]
+    assert {"uniform", "layer"} & set(shared)
+    assert made[1].match is None
+    np.testing.assert_allclose(made[1].squares, found.measurement.magnitudes.mean_square)
     assert made[1].means is None
     np.testing.assert_array_equal(made[9].means, found.means)
     assert made[1].content != made[9].content
@@ -85,7 +90,11 @@ def test_least_are_the_lowest_scores(found):
     free = np.sort(found.scores[~found.mask.units])
     np.testing.assert_array_equal(np.sort(found.scores[least.units]), free[: found.mask.count])
     assert least.digest == _least_selective(found).digest
-    assert least.manifest["control"] == {"kind": "least", "of": found.mask.digest}
+    note = least.manifest["control"]
+    assert (note["kind"], note["of"]) == ("least", found.mask.digest)
+    squares = found.rms**2
+    expected = squares[least.units].sum() / squares[found.mask.units].sum()
+    assert note["match"]["total"] == pytest.approx(expected)
 
 
 def test_least_in_every_layer_for_a_mask_by_layer(tmp_path):

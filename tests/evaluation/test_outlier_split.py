@@ -79,7 +79,7 @@ def test_three_masks_and_their_kinds_of_controls(find, outliers):
     assert kinds == [[*USUAL, "outliers"], ["uniform", "layer", "magnitude", "outliers"], USUAL]
 
 
-def test_every_control_is_outside_the_whole_mask_and_counts_its_outliers(find, outliers):
+def test_every_control_has_as_many_units_and_counts_its_outliers(find, outliers):
     found = find()
     for lesion, controls in by_label(conditions([found])).values():
         for kind, drawn in controls.items():
@@ -87,7 +87,7 @@ def test_every_control_is_outside_the_whole_mask_and_counts_its_outliers(find, o
             for condition in drawn:
                 units = condition.mask.units
                 assert units.sum() == lesion.mask.count
-                assert not (units & found.mask.units).any()
+                assert kind != "least" or not (units & lesion.mask.units).any()
                 assert condition.outlier_units == (units & outliers).sum()
                 if kind == "outliers":
                     assert condition.outlier_units == lesion.outlier_units
@@ -146,24 +146,20 @@ def test_kinds_that_are_asked_for_are_those_of_all_parts(find):
 
 
 def test_a_kind_that_cannot_be_drawn_is_left_out_and_said(find, caplog):
-    many = find(num_units=24)
-    made = by_label(conditions([many]))
-    lesion, controls = made["tiny@24 units outliers"]
-    outside = int((many.outlier_units & ~many.mask.units).sum())
-    assert lesion.outlier_units > outside
-    assert "outliers" not in controls
-    assert "uniform" in controls
-    said = [r.getMessage() for r in caplog.records if "outlier units are selected" in r.message]
-    counts = f"{lesion.outlier_units} outlier units are selected and only {outside} others"
-    assert [line.split(" has no")[0] for line in said] == [
-        "tiny@24 units", "tiny@24 units outliers",
-    ]  # fmt: skip
-    assert all(counts in line and "no controls of kind outliers" in line for line in said)
+    """Of all units there is one mask, and of all outlier units as well."""
+    made = by_label(conditions([find(num_units=48)]))
+    assert list(made["tiny@48 units"][1]) == []
+    assert list(made["tiny@48 units outliers"][1]) == ["uniform", "layer", "magnitude"]
+    said = [r.getMessage() for r in caplog.records if "own may be drawn" in r.message]
+    assert {line.split(" has no")[0] for line in said} == {
+        "tiny@48 units", "tiny@48 units outliers", "tiny@48 units rest",
+    }  # fmt: skip
+    assert any("outliers has no controls of kind outliers: no unit but" in line for line in said)
 
 
 def test_a_kind_that_was_asked_for_and_cannot_be_drawn_is_refused(find):
-    with pytest.raises(LsnsError, match=r"^tiny@24 units: control 'outliers': .* selected and"):
-        conditions([find(num_units=24)], controls=["outliers"])
+    with pytest.raises(LsnsError, match=r"^tiny@48 units: control 'outliers': no unit but the"):
+        conditions([find(num_units=48)], controls=["outliers"])
 
 
 def test_a_seed_that_cannot_be_is_not_left_out(find):

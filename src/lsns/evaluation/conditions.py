@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
@@ -15,7 +15,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.errors import LsnsError
-from lsns.lesions.controls import Control, TooFewUnitsError, control_mask
+from lsns.lesions.controls import (
+    Control,
+    Match,
+    NoControlError,
+    TooFewUnitsError,
+    control_mask,
+    match_of,
+)
 from lsns.mask import UnitMask, as_mask
 from lsns.plugins import names_code
 
@@ -114,6 +121,8 @@ class Condition:
         part: what the target mask is of all that was selected.
         whole: digest of all that was selected.
         series: equal for target masks that differ in their number of units alone.
+        squares: mean square of every unit over all tokens, by which overlaps of controls weigh in
+            `lsns.lesions.controls.effective_number`; None: not known.
     """
 
     kind: str
@@ -128,6 +137,7 @@ class Condition:
     part: Part = ALL
     whole: str = ""
     series: str = ""
+    squares: Float[Array, "n_layers hidden_size"] | None = None
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -146,6 +156,12 @@ class Condition:
             "units": self.mask.count if self.mask else 0,
             "outlier_units": self.outlier_units,
         }
+
+    @property
+    def match(self) -> Match | None:
+        """How a control's magnitudes compare with those of its mask; None: not known."""
+        note = {} if self.mask is None else self.mask.manifest.get("control") or {}
+        return Match(**note["match"]) if self.control and "match" in note else None
 
     def is_control_of(self, lesion: Condition, kind: str) -> bool:
         """Whether it is a control of that kind that the lesion has."""
@@ -262,7 +278,9 @@ def _of_target(
     target: Target, mode: str, drawn: Sequence[tuple[str, int | None, UnitMask]]
 ) -> list[Condition]:
     means = _means(target, mode)
-    outliers = None if target.found is None else target.found.outlier_units
+    found = target.found
+    outliers = None if found is None else found.outlier_units
+    squares = None if found is None else np.square(found.rms)
 
     def condition(what: str, mask: UnitMask, **control: Any) -> Condition:
         return Condition(
@@ -276,6 +294,7 @@ def _of_target(
             part=target.part,
             whole=target.whole or target.mask.digest,
             series=target.series or target.label,
+            squares=squares,
             **control,
         )
 
@@ -323,7 +342,9 @@ def _least_selective(
         raise TooFewUnitsError(
             f"{mask.count} units are selected, too many for a control of that size"
         )
-    return UnitMask(units, {**mask.manifest, "control": {"kind": LEAST, "of": mask.digest}})
+    match = asdict(match_of(mask.units, units, found.rms))
+    note = {"kind": LEAST, "of": mask.digest, "match": match}
+    return UnitMask(units, {**mask.manifest, "control": note})
 
 
 def _lowest(scores: Array, count: int) -> Bool[Array, " n"]:
@@ -411,14 +432,14 @@ def _split(target: Target) -> list[Target]:
     rest = all_units & ~outliers
     return [
         whole,
-        # Its controls are outside the whole mask, and those of the rest have no outliers, either.
-        _part(target, OUTLIERS, outliers, barred=rest, kinds=OF_OUTLIERS),
+        # The rest could have no outliers, so its controls must not, either.
+        _part(target, OUTLIERS, outliers, barred=None, kinds=OF_OUTLIERS),
         _part(target, REST, rest, barred=found.outlier_units, kinds=USUAL),
     ]
 
 
 def _part(
-    target: Target, part: Part, units: Array, *, barred: Array, kinds: tuple[str, ...]
+    target: Target, part: Part, units: Array, *, barred: Array | None, kinds: tuple[str, ...]
 ) -> Target:
     threshold = None if target.found is None else float(target.found.outlier_threshold)
     note = {"units": part, "of": target.mask.digest, "outlier_threshold": threshold}
@@ -446,7 +467,7 @@ def _all_controls(
     for kind in dict.fromkeys(target.kinds if controls is None else controls):
         try:
             drawn += _controls_of_kind(target, kind, seeds)
-        except TooFewUnitsError as error:
+        except NoControlError as error:
             if controls is not None:
                 raise LsnsError(f"{target.label}: control {kind!r}: {error}") from None
             logger.warning("%s has no controls of kind %s: %s", target.label, kind, error)
@@ -464,15 +485,14 @@ def _controls_of_kind(
         )
     if found is not None and kind == LEAST:
         return [(kind, None, _least_selective(found, target.mask, target.barred))]
-    if found is not None and kind == "magnitude":
-        needed["magnitudes"] = found.magnitudes
+    if found is not None:
+        # Beside every kind, so that its manifest says how well it matches.
+        needed["magnitudes"] = found.rms
     if found is not None and kind == OUTLIERS:
         needed["outliers"] = found.outlier_units
-    known: Any = kind
-    return [
-        (kind, seed, control_mask(target.mask, known, seed=seed, barred=target.barred, **needed))
-        for seed in seeds
-    ]
+    # The mask's own units may be drawn, or p would be too small; see `control_mask`.
+    options: Any = {"kind": kind, "barred": target.barred, "outside": False, **needed}
+    return [(kind, seed, control_mask(target.mask, seed=seed, **options)) for seed in seeds]
 
 
 def _means(target: Target, mode: str) -> Array | None:

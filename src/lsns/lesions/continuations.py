@@ -82,7 +82,7 @@ def continue_under_lesions(
         if name == "random":
             condition = f"random control for {condition} ({control}, seed {drawn_with})"
             mask = control_mask(
-                mask, control, seed=drawn_with, magnitudes=source.magnitudes, barred=source.barred,
+                mask, control, seed=drawn_with, magnitudes=source.rms, barred=source.barred,
                 outliers=source.outlier_units,
             )  # fmt: skip
         means = source.means if mode == "mean" else None
