@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lsns.errors import LsnsError
 from lsns.stimuli.contrast import Contrast
-from lsns.stimuli.files import FORMATS, add_further, read_contrast, read_table, read_text
+from lsns.stimuli.files import FORMATS, read_contrast, read_text
 
 Record = tuple[str, str, str]
 RECORDS: list[Record] = [
@@ -316,13 +316,14 @@ def test_further_conditions_are_read_from_among_the_others(tmp_path: Path, endin
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_further_conditions_are_read_from_a_file_of_their_own(tmp_path: Path, ending: str) -> None:
-    contrast = read_contrast(write(tmp_path / "mine.csv", RECORDS), max_tokens=7, pooling="mean")
-    found = add_further(contrast, write(tmp_path / f"further{ending}", FURTHER))
+    mine = write(tmp_path / "mine.csv", RECORDS)
+    further = write(tmp_path / f"further{ending}", FURTHER)
+    found = read_contrast(mine, further, max_tokens=7, pooling="mean")
     expect_further(found)
     assert (found.name, found.max_tokens, found.pooling) == ("mine", 7, "mean")
-    assert found.source == contrast.source
-    more = write(tmp_path / f"more{ending}", [("x", "further:x", ""), ("y", "further:x", "")])
-    assert list(add_further(found, more).further_texts) == ["scrambled", "lists", "x"]
+    assert (found.source, found.digest) == ("file mine.csv", read_contrast(mine).digest)
+    bad = write(tmp_path / f"bad{ending}", [("x", "further:x", "3"), ("y", "further:x", "3")])
+    assert str(bad) in refusal(lambda: read_contrast(mine, further, bad))
 
 
 def test_further_names_are_trimmed_and_in_lower_case(tmp_path: Path) -> None:
@@ -381,25 +382,6 @@ def test_a_bad_further_group_is_named(
 def test_a_file_of_further_conditions_alone_is_no_contrast(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", FURTHER)
     assert "0 positive texts; a contrast needs" in refusal(lambda: read_contrast(path))
-
-
-@pytest.mark.parametrize(
-    ("records", "words"),
-    [
-        ([*FURTHER, ("e", "positive", "1")], "condition 'positive'; expected further:NAME"),
-        ([("e", "further:old", "")] * 2, "further 'old' is there twice"),
-        ([], "holds no stimuli"),
-    ],
-)
-def test_files_that_cannot_be_added_are_refused(
-    tmp_path: Path, records: list[Record], words: str
-) -> None:
-    contrast = Contrast("mine", ("a", "b"), ("c", "d"), ("1", "2"), ("1", "2"))
-    old = write(tmp_path / "old.csv", [("e", "further:old", ""), ("f", "further:old", "")])
-    path = write(tmp_path / "new.csv", records)
-    message = refusal(lambda: add_further(add_further(contrast, old), path))
-    assert str(path) in message
-    assert words in message
 
 
 # What is large, deep or damaged.
@@ -504,14 +486,14 @@ def frame(kind: str, columns: dict[str, list[Any]]) -> Any:
 
 @pytest.mark.parametrize("kind", ["mapping", "pyarrow", "pandas", "polars"])
 def test_a_table_is_read_as_a_file_with_its_rows(tmp_path: Path, kind: str) -> None:
-    found = read_table(frame(kind, {"mine": [1, 2, 3, 4], **COLUMNS}), name="mine")
+    found = read_contrast(frame(kind, {"mine": [1, 2, 3, 4], **COLUMNS}), name="mine")
     assert found.digest == read_contrast(write(tmp_path / "mine.csv", RECORDS)).digest
     assert (found.name, found.source) == ("mine", "a table given in Python")
-    expect(read_table(frame(kind, COLUMNS)), RECORDS)
+    expect(read_contrast(frame(kind, COLUMNS)), RECORDS)
     bare = {name: COLUMNS[name] for name in ("text", "condition")}
-    assert read_table(frame(kind, bare)).positive_groups is None
-    assert read_table(frame(kind, {**bare, "group": [None] * 4})).positive_groups is None
-    assert read_table(frame(kind, {**bare, "group": [1, 1, 2, 2]})).positive_groups == ("1", "2")
+    assert read_contrast(frame(kind, bare)).positive_groups is None
+    assert read_contrast(frame(kind, {**bare, "group": [None] * 4})).positive_groups is None
+    assert read_contrast(frame(kind, {**bare, "group": [1, 1, 2, 2]})).positive_groups == ("1", "2")
 
 
 class Foreign:
@@ -538,4 +520,4 @@ class Foreign:
     ],
 )
 def test_a_table_that_is_no_contrast_is_refused(table: Any, words: str) -> None:
-    assert words in refusal(lambda: read_table(table))
+    assert words in refusal(lambda: read_contrast(table))

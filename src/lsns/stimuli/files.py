@@ -11,7 +11,8 @@ import io
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,72 +39,36 @@ class _Row:
     group: str | None
 
 
-_Rows = Mapping[str, list[_Row]]
+def read_contrast(given: object, *more: Path, **options: Any) -> Contrast:
+    """A contrast from a file, or from a table with the rows of one.
 
-
-def read_contrast(path: Path, *, source: str | None = None, **options: Any) -> Contrast:
-    """Read a contrast from a file; by default whole texts, and the last token of each.
-
-    Args:
-        path: the file.
-        source: where the texts come from, in words; by default the file's name.
-        options: `name`, by default that of the file, `max_tokens` and `pooling`.
-
-    Raises:
-        LsnsError: an unknown format, a row that cannot be read (file and line named), a condition
-            with fewer than 2 texts, groups on some rows only (positive and negative ones count
-            as one here, each further condition for itself), a further text of a strange group.
-    """
-    named = {"name": path.stem, "source": source or f"file {path.name}", **options}
-    return _contrast(path, _rows(path), **named)
-
-
-def is_table(value: object) -> bool:
-    """Whether `read_table` takes it: a mapping of columns, or a data frame of any library."""
-    return isinstance(value, Mapping) or hasattr(value, "columns")
-
-
-def read_table(table: Any, **options: Any) -> Contrast:
-    """The contrast of a table in memory, as `read_contrast` of a file with these rows.
+    By default whole texts are read, and the last token of each.
 
     Args:
-        table: a mapping from column names to values, or a data frame of pandas, polars or pyarrow,
-            with columns `text`, `condition` and, if wanted, `group`; others are not read.
-        options: `name`, `max_tokens` and `pooling`.
+        given: a CSV, TSV or JSONL file; or a mapping from column names to values, or a data frame
+            of pandas, polars or pyarrow, with columns `text`, `condition` and, if wanted, `group`;
+            others are not read.
+        more: files with further rows.
+        options: `name` and `source`, by default of the file, `max_tokens` and `pooling`.
 
     Raises:
-        LsnsError: as `read_contrast`, with rows counted from 1.
+        LsnsError: neither, an unknown format, a row that cannot be read (file and line named), a
+            condition with fewer than 2 texts, groups on some rows only (positive and negative ones
+            count as one here, each further condition for itself), a further text of a strange
+            group.
     """
-    where = "the table"
-    texts, conditions, groups = (_values(table, column) for column in COLUMNS)
-    if texts is None or conditions is None:
-        raise LsnsError(f"{where} needs {FORMAT_HELP}")
-    groups = [None] * len(texts) if groups is None else groups
-    if not len(texts) == len(conditions) == len(groups):
-        raise LsnsError(f"{where} has columns of different lengths")
-    rows = [
-        _row(f"{where}, row {number}", *cells)
-        for number, cells in enumerate(zip(texts, conditions, groups, strict=True), start=1)
-    ]
-    return _contrast(
-        where, rows, **{"name": "table", "source": "a table given in Python", **options}
-    )
-
-
-def add_further(contrast: Contrast, path: Path) -> Contrast:
-    """The contrast with the further conditions of a file that holds nothing else.
-
-    Raises:
-        LsnsError: as `read_contrast`; a row of another condition; a condition that the contrast
-            has already.
-    """
-    rows = _by_condition(path, _rows(path))
-    for condition in ("positive", "negative"):
-        if condition in rows:
-            where = rows[condition][0].where
-            raise LsnsError(f"{where}: condition {condition!r}; expected {FURTHER}NAME")
-    with _located(path, rows):
-        return _with_further(contrast, rows)
+    if isinstance(given, Path):
+        where, rows = str(given), chain.from_iterable(map(_rows, (given, *more)))
+        named = {"name": given.stem, "source": f"file {given.name}"}
+    elif isinstance(given, Mapping) or hasattr(given, "columns"):
+        where, rows = "the table", _rows_in_memory(given)
+        named = {"name": "table", "source": "a table given in Python"}
+    else:
+        raise LsnsError(
+            "a contrast is an lsns.Contrast, a network's name, a folder or file, or a table with "
+            f"{FORMAT_HELP}; found {type(given).__name__}"
+        )
+    return _contrast(where, rows, {**named, **options})
 
 
 def read_text(path: Path) -> str:
@@ -169,30 +134,41 @@ def _read_lines(path: Path) -> str:
     return text
 
 
-def _contrast(where: Path | str, given: Iterable[_Row], **options: Any) -> Contrast:
-    rows = _by_condition(where, given)
-    positive, negative = (rows.get(name, []) for name in ("positive", "negative"))
-    _check_groups(positive + negative)
-    with _located(where, rows):
-        contrast = Contrast(
+def _contrast(where: str, given: Iterable[_Row], options: Mapping[str, Any]) -> Contrast:
+    rows: dict[str, list[_Row]] = {"positive": [], "negative": []}
+    for row in given:
+        rows.setdefault(row.condition, []).append(row)
+    positive, negative, *others = rows.values()
+    if not positive and not negative and not others:
+        raise LsnsError(f"{where} holds no stimuli; expected rows with {FORMAT_HELP}")
+    for together in (positive + negative, *others):
+        _check_groups(together)
+    further = {found[0].condition.removeprefix(FURTHER): found for found in others}
+    labels = {name: _groups(found) for name, found in further.items()}
+    try:
+        return Contrast(
             positive=_texts(positive),
             negative=_texts(negative),
             positive_groups=_groups(positive),
             negative_groups=_groups(negative),
+            further=tuple((name, _texts(found)) for name, found in further.items()),
+            further_groups=tuple((name, found) for name, found in labels.items() if found),
             **options,
         )
-        return _with_further(contrast, rows)
-
-
-@contextmanager
-def _located(where: Path | str, rows: _Rows) -> Generator[None]:
-    """Say of stimuli that a contrast cannot have where they stand."""
-    try:
-        yield
     except StimulusError as error:
-        there = [row.where for row in rows.get(error.condition, [])]
-        place = there[error.place] if there else where
-        raise LsnsError(f"{place}: {error.wrong}") from None
+        there = [row.where for row in rows[error.condition]]
+        raise LsnsError(f"{there[error.place] if there else where}: {error.wrong}") from None
+
+
+def _rows_in_memory(table: Any) -> list[_Row]:
+    texts, conditions, groups = (_values(table, column) for column in COLUMNS)
+    if texts is None or conditions is None:
+        raise LsnsError(f"the table needs {FORMAT_HELP}")
+    groups = [None] * len(texts) if groups is None else groups
+    if not len(texts) == len(conditions) == len(groups):
+        raise LsnsError("the table has columns of different lengths")
+    cells = enumerate(zip(texts, conditions, groups, strict=True), start=1)
+    return [_row(f"the table, row {number}", *row) for number, row in cells]
 
 
 def _values(table: Any, column: str) -> list[Any] | None:
@@ -211,26 +187,6 @@ def _values(table: Any, column: str) -> list[Any] | None:
 def _is_missing(value: object) -> bool:
     """Whether it is a data frame's mark of a missing value: NaN, or that of pandas."""
     return not isinstance(value, str) and str(value) in ("nan", "<NA>")
-
-
-def _by_condition(where: Path | str, given: Iterable[_Row]) -> dict[str, list[_Row]]:
-    rows: dict[str, list[_Row]] = {}
-    for row in given:
-        rows.setdefault(row.condition, []).append(row)
-    if not rows:
-        raise LsnsError(f"{where} holds no stimuli; expected rows with {FORMAT_HELP}")
-    return rows
-
-
-def _with_further(contrast: Contrast, rows: _Rows) -> Contrast:
-    texts, groups = [*contrast.further], [*contrast.further_groups]
-    for condition, found in rows.items():
-        if condition.startswith(FURTHER):
-            _check_groups(found)
-            name, labels = condition.removeprefix(FURTHER), _groups(found)
-            texts.append((name, _texts(found)))
-            groups += [] if labels is None else [(name, labels)]
-    return replace(contrast, further=tuple(texts), further_groups=tuple(groups))
 
 
 def _check_groups(rows: list[_Row]) -> None:

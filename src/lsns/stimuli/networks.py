@@ -8,7 +8,7 @@ from typing import Any
 
 from lsns.errors import LsnsError
 from lsns.stimuli.contrast import Contrast
-from lsns.stimuli.files import FORMAT_HELP, add_further, is_table, read_contrast, read_table
+from lsns.stimuli.files import read_contrast
 from lsns.stimuli.published import PROTOCOL, read_langloc
 
 DATA = Path(__file__).parent / "data"
@@ -38,12 +38,7 @@ def load_contrast(name_or_path: str | Path | Any, *, network: str | None = None)
         raise LsnsError(f"no network {network!r}; use one of {', '.join(NETWORKS)}")
     named = {} if network is None else {"name": network, **NETWORKS[network]}
     if not isinstance(name_or_path, (str, Path)):
-        if is_table(name_or_path):
-            return read_table(name_or_path, **named)
-        raise LsnsError(
-            "a contrast is an lsns.Contrast, a network's name, a folder or file, or a table with "
-            f"{FORMAT_HELP}; found {type(name_or_path).__name__}"
-        )
+        return read_contrast(name_or_path, **named)
     if str(name_or_path) in NETWORKS:
         return _built_in(str(name_or_path))
     # Not those of pathlib: what cannot be a path is a file that is not there.
@@ -64,7 +59,6 @@ def load_contrast(name_or_path: str | Path | Any, *, network: str | None = None)
 
 def _built_in(network: str) -> Contrast:
     named = {"source": f"built-in {network} stimuli", **NETWORKS[network]}
-    contrast = read_contrast(DATA / f"{network}.csv", **named)
     # A file of their own: that of the contrast stays as it was, to the byte.
     further = DATA / f"{network}-further.csv"
-    return add_further(contrast, further) if further.is_file() else contrast
+    return read_contrast(DATA / f"{network}.csv", *[further] * further.is_file(), **named)
