@@ -63,11 +63,11 @@ def measure_extraction(stimuli: str, dtype: str) -> dict[str, float]:
     from baseline import extract_one_by_one
 
     import lsns
-    from lsns.activations import tokenize
+    from lsns.activations import read_texts
 
     model = lsns.load_model("smollm2-135m", device="cpu", dtype=dtype)
     contrast = lsns.load_contrast(stimuli)
-    lengths = [len(ids) for ids in tokenize(model.tokenizer, contrast.texts, max_tokens=12)]
+    lengths = [len(text.ids) for text in read_texts(model, contrast.texts, 12)]
     lsns.extract(model, contrast.texts[:96], max_tokens=12)
     ours = best_of(3, lambda: lsns.extract(model, contrast.texts, max_tokens=12))
     rate = matmul_rate(getattr(torch, dtype))

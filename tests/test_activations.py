@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lsns
-from lsns.activations import pool, tokenize
+from lsns.activations import _pool, read_texts
 from tests.tiny import TEXTS, make_model, make_tokenizer
 
 MIXED = [*TEXTS, "the", "a storm", "😀 naïve 漢字", TEXTS[0] * 3]
@@ -69,33 +69,32 @@ def test_neighbours_and_order_do_not_matter(order, batch_size, pooling):
 def test_padding_is_never_pooled():
     hidden = torch.tensor([[[1.0], [3.0], [1e9]], [[2.0], [4.0], [6.0]]])
     lengths = torch.tensor([2, 3])
-    assert pool(hidden, lengths, "last-token").tolist() == [[3.0], [6.0]]
-    assert pool(hidden, lengths, "mean").tolist() == [[2.0], [4.0]]
-    assert pool(hidden, lengths, "sum").tolist() == [[4.0], [12.0]]
+    assert _pool(hidden, lengths, "last-token").tolist() == [[3.0], [6.0]]
+    assert _pool(hidden, lengths, "mean").tolist() == [[2.0], [4.0]]
+    assert _pool(hidden, lengths, "sum").tolist() == [[4.0], [12.0]]
 
 
 def test_padding_that_is_not_a_number_is_harmless():
     hidden = torch.tensor([[[1.0], [float("nan")]]])
-    assert pool(hidden, torch.tensor([1]), "mean").tolist() == [[1.0]]
+    assert _pool(hidden, torch.tensor([1]), "mean").tolist() == [[1.0]]
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 5, 12, 500])
-def test_cut_as_the_tokenizers_own_truncation(tiny_tokenizer, max_tokens):
-    expected = [
-        tiny_tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"] for text in MIXED
-    ]
-    assert tokenize(tiny_tokenizer, MIXED, max_tokens=max_tokens) == expected
+def test_cut_as_the_tokenizers_own_truncation(tiny_model, max_tokens):
+    cut = {"truncation": True, "max_length": max_tokens}
+    expected = [tiny_model.tokenizer(text, **cut)["input_ids"] for text in MIXED]
+    assert [text.ids for text in read_texts(tiny_model, MIXED, max_tokens)] == expected
 
 
-def test_special_tokens_survive_the_cut():
+def test_special_tokens_survive_the_cut(tiny_model):
     from tokenizers.processors import TemplateProcessing
 
-    tokenizer = make_tokenizer()
+    tokenizer = tiny_model.tokenizer
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<eos> $A <eos>", special_tokens=[("<eos>", 0)]
     )
     expected = tokenizer(MIXED, truncation=True, max_length=6)["input_ids"]
-    assert tokenize(tokenizer, MIXED, max_tokens=6) == expected
+    assert [text.ids for text in read_texts(tiny_model, MIXED, 6)] == expected
     assert all(ids[0] == 0 and ids[-1] == 0 for ids in expected)
 
 

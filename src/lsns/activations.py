@@ -59,8 +59,7 @@ def extract(
         LsnsError: a text without tokens, or an activation that is not finite.
     """
     check_model(model)
-    tokens = tokenize(model.tokenizer, texts, max_tokens=max_tokens)
-    check_tokens(model, tokens)
+    tokens = [text.ids for text in read_texts(model, texts, max_tokens)]
     rows = np.empty((len(texts), *model.shape), dtype=np.float32)
     planned = plan_chunks(tokens)
     chunks = [[tokens[index] for index in chunk] for chunk in planned]
@@ -87,30 +86,37 @@ class ReadText:
     ends_special: bool
 
 
-def tokenize(
-    tokenizer: Any, texts: Sequence[str], *, max_tokens: int | None = None
-) -> list[list[int]]:
-    """Token ids of every text, cut to `max_tokens` as the tokenizer's own truncation would.
+def read_texts(
+    model: BaseModel, texts: Sequence[str], max_tokens: int | None = None
+) -> list[ReadText]:
+    """What a model reads of every text, cut as the tokenizer's own truncation would cut it.
 
     The tokenizer is left as it is: its padding side and truncation are not touched.
 
+    Args:
+        model: reads the texts.
+        texts: as they are.
+        max_tokens: how many tokens of each, special ones included; None: all.
+
     Raises:
-        LsnsError: a text that has no tokens.
+        LsnsError: a text that has no tokens, that is too long for the model, or with a token that
+            the model has no embedding for.
     """
-    return [text.ids for text in read_texts(tokenizer, texts, max_tokens=max_tokens)]
-
-
-def read_texts(
-    tokenizer: Any, texts: Sequence[str], *, max_tokens: int | None = None
-) -> list[ReadText]:
-    """See `tokenize`; with what is cut and what is special."""
-    encoded = tokenizer(list(texts), return_special_tokens_mask=True)
+    encoded = model.tokenizer(list(texts), return_special_tokens_mask=True)
     pairs = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
     read = [_read(list(ids), list(special), max_tokens) for ids, special in pairs]
-    empty = next((index for index, text in enumerate(read) if not text.ids), None)
-    if empty is not None:
+    for index, text in enumerate(read):
+        if not text.ids:
+            raise LsnsError(
+                f"text {index + 1} of {len(read)} ({texts[index][:40]!r}) has no tokens; remove it"
+            )
+    model.check_ids([text.ids for text in read])
+    limit = model.context_length
+    longest = max(range(len(read)), key=lambda index: len(read[index].ids))
+    if limit is not None and len(read[longest].ids) > limit:
         raise LsnsError(
-            f"text {empty + 1} of {len(read)} ({texts[empty][:40]!r}) has no tokens; remove it"
+            f"text {longest + 1} has {len(read[longest].ids)} tokens, and the model reads at most "
+            f"{limit}; use --max-tokens {limit}"
         )
     return read
 
@@ -154,14 +160,16 @@ def _extract_chunks(
     def compute(batch: Chunk) -> list[Array]:
         return list(_run_batch(model, [tokens[index] for index in batch], pooling))
 
-    usual = partial(fitting, tokens=tokens, budget=TOKEN_BUDGET)
+    def usual(chunk: Chunk) -> int:
+        return fitting(chunk, tokens, TOKEN_BUDGET)
+
     with model.evaluating(), explained_memory():
         found = map_chunks(compute, places, batch_size=batch_size, usual=usual)
         return [np.stack(values) for _, values in found]
 
 
 def _run_batch(model: BaseModel, tokens: Sequence[Sequence[int]], pooling: str) -> Array:
-    return _read_blocks(model, tokens, partial(pool, pooling=pooling))
+    return _read_blocks(model, tokens, partial(_pool, pooling=pooling))
 
 
 def _read_blocks(
@@ -187,7 +195,7 @@ def _read_blocks(
     if not np.isfinite(values).all():
         layer = int(np.argwhere(~np.isfinite(values))[0][1])
         raise LsnsError(
-            f"activations of layer {layer} are not finite in {_dtype_name(model)}; "
+            f"activations of layer {layer} are not finite in {model.precision}; "
             "use --dtype float32 or bfloat16"
         )
     return values
@@ -242,7 +250,7 @@ def add_sums(parts: Sequence[Array]) -> Float[Array, "5 n_layers width"]:
     return total
 
 
-def pool(hidden: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
+def _pool(hidden: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
     """One float32 vector per text from hidden states (batch, tokens, units), padded on the right.
 
     Sums are taken in float64 where the device has it, so that neighbours in the batch, which
@@ -267,26 +275,6 @@ def _cut(ids: list[int], special: list[int], max_tokens: int | None) -> list[int
         return ids
     tail = next((i for i, flag in enumerate(reversed(special)) if not flag), len(ids))
     return ids[: max(max_tokens - tail, 0)] + ids[len(ids) - tail :][:max_tokens]
-
-
-def check_tokens(model: BaseModel, tokens: Texts) -> None:
-    """Whether the model can read every text.
-
-    Raises:
-        LsnsError: a text that is too long, or with a token that the model has no embedding for.
-    """
-    model.check_ids(tokens)
-    limit = model.context_length
-    longest = max(range(len(tokens)), key=lambda index: len(tokens[index]))
-    if limit is not None and len(tokens[longest]) > limit:
-        raise LsnsError(
-            f"text {longest + 1} has {len(tokens[longest])} tokens, and the model reads at most "
-            f"{limit}; use --max-tokens {limit}"
-        )
-
-
-def _dtype_name(model: BaseModel) -> str:
-    return str(next(model.model.parameters()).dtype).removeprefix("torch.")
 
 
 @contextmanager

@@ -264,9 +264,9 @@ def _fill_further(
     protocol: Mapping[str, Any],
     running: _Running,
 ) -> None:
-    from lsns.activations import tokenize
+    from lsns.activations import read_texts
 
-    tokens = tokenize(subject.load().tokenizer, texts, max_tokens=protocol["max_tokens"])
+    tokens = [text.ids for text in read_texts(subject.load(), texts, protocol["max_tokens"])]
     with store.alone(f"further conditions in {subject.given.name}"):
         if not store.manifest:
             _fill_rows(store, subject, tokens, protocol["pooling"], running)
@@ -384,7 +384,7 @@ def _fill(
     from lsns.activations import read_texts
 
     model = subject.load()
-    texts = read_texts(model.tokenizer, contrast.texts, max_tokens=protocol["max_tokens"])
+    texts = read_texts(model, contrast.texts, protocol["max_tokens"])
     tokens = [text.ids for text in texts]
     rows = _fill_rows(store, subject, tokens, protocol["pooling"], running)
     items = _items(contrast, texts)
@@ -396,10 +396,9 @@ def _fill(
 def _fill_rows(
     store: Store, subject: Subject, tokens: Sequence[list[int]], pooling: str, running: _Running
 ) -> Array:
-    from lsns.activations import Extraction, check_tokens
+    from lsns.activations import Extraction
 
     model = subject.load()
-    check_tokens(model, tokens)
     planned = plan_chunks(tokens)
     tasks = [[tokens[index] for index in indexes] for indexes in planned]
     chunks = [Chunk(task, len(task), store, digest_of({"tokens": task})) for task in tasks]
@@ -429,7 +428,7 @@ def _run_manifest(
             "init_seed": None if model.pretrained else model.seed,
             "dtype": model.dtype_name,
             # What auto came to.
-            "precision": str(next(model.model.parameters()).dtype).removeprefix("torch."),
+            "precision": model.precision,
             "quantization": model.quantization,
             "layers": model.num_layers,
             "hidden_size": model.hidden_size,

@@ -204,8 +204,7 @@ def _logsumexp(logits: torch.Tensor) -> torch.Tensor:
 
 def _not_finite(model: BaseModel, sequence: Tokens, name: str) -> str:
     text = model.tokenizer.decode(list(sequence[1:]))
-    dtype = str(next(model.model.parameters()).dtype).removeprefix("torch.")
     return (
-        f"{name}{': ' * bool(name)}the log-probability of {text[:60]!r} is not finite in {dtype}; "
-        "use --dtype float32 or bfloat16"
+        f"{name}{': ' * bool(name)}the log-probability of {text[:60]!r} is not finite in "
+        f"{model.precision}; use --dtype float32 or bfloat16"
     )

@@ -124,6 +124,11 @@ class BaseModel(ABC):
         return self.num_layers, self.hidden_size
 
     @property
+    def precision(self) -> str:
+        """The dtype of the weights, whatever was asked for."""
+        return str(next(self.model.parameters()).dtype).removeprefix("torch.")
+
+    @property
     def context_length(self) -> int | None:
         """The most tokens that the model reads, where its configuration says so."""
         length = getattr(text_config(self.model), "max_position_embeddings", None)

@@ -27,14 +27,20 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[list[str], l
     """
     if path is not None:
         return _named(path, _list_at(model, path))
-    depth = _depth(model)
-    found = _outermost(_lists(model, decoder_of(model), depth))
+    depth, inside = _depth(model), {id(module) for module in decoder_of(model).modules()}
+    # By their names in the whole model.
+    lists = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth and id(module) in inside
+    }
+    found = [n for n in lists if not any(n.startswith(f"{other}.") for other in lists)]
     if len(found) != 1:
         raise LsnsError(
             f"the blocks of {type(model).__name__} were not found: lists of {depth} modules: "
             f"{', '.join(found) or 'none'}; name the right one with --blocks dotted.path"
         )
-    return _named(*next(iter(found.items())))
+    return _named(found[0], lists[found[0]])
 
 
 def decoder_of(model: nn.Module) -> nn.Module:
@@ -54,30 +60,8 @@ def text_config(model: nn.Module) -> Any:
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else None
 
 
-def _lists(model: nn.Module, decoder: nn.Module, depth: int) -> dict[str, nn.ModuleList]:
-    """The lists of that length in the decoder, by their names in the whole model."""
-    inside = {id(module) for module in decoder.modules()}
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == depth and id(module) in inside
-    }
-
-
-def _outermost(lists: dict[str, nn.ModuleList]) -> dict[str, nn.ModuleList]:
-    def is_inner(name: str) -> bool:
-        return any(name.startswith(f"{other}.") for other in lists)
-
-    return {name: module for name, module in lists.items() if not is_inner(name)}
-
-
 def _depth(model: nn.Module) -> int:
     text = text_config(model)
-    if text is None:
-        raise LsnsError(
-            f"{type(model).__name__} has no config to tell its depth; name its blocks with "
-            "--blocks dotted.path"
-        )
     # In the configuration of an encoder-decoder, num_hidden_layers is the encoder's.
     names = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
     depth = next((getattr(text, name) for name in names if hasattr(text, name)), None)

@@ -89,8 +89,14 @@ def forward_pass(model: BaseModel) -> ForwardPass:
 
     What is found under a lesion is not remembered: a lesion may hide that it would not do.
     """
-    splits, shares = _KNOWN.get(model.model) or _try_out(model)
-    return _forward_pass(model, splits, shares)
+    found = _KNOWN.get(model.model)
+    if found is None:
+        with model.evaluating():
+            splits = _equals_model(model)
+            found = splits, _may_share(_forward_pass(model, splits, shares=False))
+        if not model.active_lesions:
+            _KNOWN[model.model] = found
+    return _forward_pass(model, *found)
 
 
 def run_module(module: nn.Module, input_ids: torch.Tensor, **options: Any) -> Any:
@@ -104,21 +110,11 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[bool, bool]] = WeakKeyDictionary()
 
 
 def _forward_pass(model: BaseModel, splits: bool, shares: bool) -> ForwardPass:
-    module: Any = model.model
+    """The head is applied apart where it splits; texts share rows where it shares."""
+    whole: Any = model.model
     if splits:
-        head = module.get_output_embeddings()
-        return ForwardPass(model, decoder_of(module), head, shares)
-    return ForwardPass(model, module, None, shares)
-
-
-def _try_out(model: BaseModel) -> tuple[bool, bool]:
-    """Whether the head is applied apart, and whether texts share rows."""
-    with model.evaluating():
-        splits = _equals_model(model)
-        found = splits, _may_share(_forward_pass(model, splits, shares=False))
-    if not model.active_lesions:
-        _KNOWN[model.model] = found
-    return found
+        return ForwardPass(model, decoder_of(whole), whole.get_output_embeddings(), shares)
+    return ForwardPass(model, whole, None, shares)
 
 
 def _equals_model(model: BaseModel) -> bool:
