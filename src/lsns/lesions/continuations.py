@@ -47,8 +47,7 @@ def continue_under_lesions(
     control_seed: int | None = None,
     seed: int = 42,
     mode: Mode = "zero",
-    max_new_tokens: int = 20,
-    temperature: float | None = None,
+    **sampling: Any,
 ) -> list[Continuation]:
     """Continue a prompt once for each condition.
 
@@ -64,14 +63,11 @@ def continue_under_lesions(
         control_seed: random seed for the control; None: `seed`.
         seed: random seed for sampled tokens.
         mode: what replaces a unit: `zero`, or its `mean` activation.
-        max_new_tokens: number of new tokens at most.
-        temperature: temperature at which tokens are sampled; None: greedy, the likeliest each time.
+        **sampling: other options of `generate`.
     """
     localization = cache(find)
     drawn_with = seed if control_seed is None else control_seed
-    sampling: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed
-    }  # fmt: skip
+    sampling["seed"] = seed
     continuations = []
     for name in networks:
         if name == "none":

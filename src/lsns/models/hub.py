@@ -183,7 +183,8 @@ class Repository:
         from huggingface_hub import HfApi
 
         options: dict[str, Any] = {"repo_type": self.kind, "timeout": TIMEOUT_SECONDS}
-        return HfApi().repo_info(self.name, revision=revision, files_metadata=True, **options)
+        options |= {"revision": revision, "files_metadata": True}
+        return HfApi().repo_info(self.name, **options)
 
     def _without_hub(self, error: Exception) -> str:
         what, advice = self._explain(error)

@@ -63,7 +63,7 @@ class HuggingFaceModel(BaseModel):
         self.blocks_path = blocks
         self._trust_remote_code = trust_remote_code
         read = {"pretrained": pretrained, "trust_remote_code": trust_remote_code}
-        self.source = resolve_model(name, revision=revision, **read)
+        self.source = resolve_model(name, revision, **read)
         super().__init__(name, device=device, dtype=dtype, pretrained=pretrained, seed=seed)
         self.commit = self.source.revision
 
@@ -113,22 +113,21 @@ class HuggingFaceModel(BaseModel):
         if self._in_memory is not None:
             model = self._in_memory[0]
         else:
-            if self.source.kind == "hub":
-                self._fetch()
+            where = self._where()
             # A subclass may compute something else from the same files.
             self.files_identity = self.source.identity if type(self) is HuggingFaceModel else None
             with loading(self.name):
-                model = self._from_files().eval()
+                model = self._from_files(where).eval()
         self._layer_names, _ = find_blocks(model, self.blocks_path)
         self._decoder = decoder_of(model)
         return model
 
     def _fetch(self) -> None:
-        """Have all files of a hub repository on this machine; of one that cannot be loaded, few."""
+        """Get the files of a hub repository; of a model that cannot be loaded, no weights."""
         from transformers import AutoConfig
 
         wanted = ModelRepository(self.source.location, self.revision, weights=self.pretrained)
-        commit = str(self.source.revision) if self.source.path else wanted.ask()
+        commit = wanted.ask()
         folder = replace(wanted, weights=False).fetch(commit)
         self.source = replace(self.source, path=folder, revision=commit)
         with loading(self.name):
@@ -163,12 +162,12 @@ class HuggingFaceModel(BaseModel):
                 self.blocks, (2, 3), lambda: self.forward(tokens, torch.ones_like(tokens))
             )
 
-    def _from_files(self) -> Any:
+    def _from_files(self, where: Mapping[str, Any]) -> Any:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         model: Any
         if self.pretrained:
-            read = {**self._where(), **self._placement}
+            read = {**where, **self._placement}
             model = AutoModelForCausalLM.from_pretrained(**read, dtype=self.dtype or "auto")
             if self._placement:
                 # Tokens go where the first layer is; transformers moves the states from there.
@@ -177,7 +176,7 @@ class HuggingFaceModel(BaseModel):
             return model.to(self.device)
         if self._placement:
             raise LsnsError("--untrained goes with neither --device-map nor --quantization")
-        config = AutoConfig.from_pretrained(**self._where())
+        config = AutoConfig.from_pretrained(**where)
         # Weights are drawn from the global generator; it is put back as it was.
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -187,7 +186,9 @@ class HuggingFaceModel(BaseModel):
         return model.to(self.device, self.dtype or model.dtype)
 
     def _where(self) -> dict[str, Any]:
-        """What transformers is told of the files."""
+        """What transformers is told of the files, which are on this machine from here on."""
+        if self.source.path is None:
+            self._fetch()
         path = Path(str(self.source.path))
         file = {"gguf_file": path.name} if self.source.kind == "gguf" else {}
         return {

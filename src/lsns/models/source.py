@@ -67,8 +67,8 @@ class ModelSource:
 
 def resolve_model(
     name: str,
-    *,
     revision: str | None = None,
+    *,
     pretrained: bool = True,
     trust_remote_code: bool = False,
 ) -> ModelSource:
@@ -162,7 +162,7 @@ def verify_model(name: str, *, revision: str | None = None) -> Iterator[str]:
 
 
 def _files(name: str, revision: str | None) -> list[Path]:
-    source = resolve_model(name, revision=revision)
+    source = resolve_model(name, revision)
     if source.path is None:
         raise LsnsError(
             f"no model {name!r} on this machine: no folder, no .gguf file, and nothing in the "

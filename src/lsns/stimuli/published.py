@@ -59,8 +59,8 @@ def read_langloc(folder: Path) -> Contrast:
         raise LsnsError(f"folder {folder} holds no .csv files of the langloc format")
     items = [item for file in files for item in _read_file(file)]
     positive, negative = (tuple(text for label, text in items if label == kind) for kind in "SN")
-    source = f"langloc CSV files ({len(files)})"
-    return Contrast("language", positive, negative, source=source, **PROTOCOL)
+    options = {"source": f"langloc CSV files ({len(files)})", **PROTOCOL}
+    return Contrast("language", positive, negative, **options)
 
 
 def fetch_langloc(
