@@ -63,7 +63,7 @@ def extract(
     rows = np.empty((len(texts), *model.shape), dtype=np.float32)
     planned = plan_chunks(tokens)
     chunks = [[tokens[index] for index in chunk] for chunk in planned]
-    found = _extract_chunks(model, chunks, parse_pooling(pooling), batch_size)
+    found = Extraction(Subject(model), parse_pooling(pooling), batch_size)(chunks)
     for chunk, values in zip(planned, found, strict=True):
         rows[list(chunk)] = values
     return rows
@@ -147,25 +147,20 @@ class Extraction:
 
     def __call__(self, chunks: Sequence[Texts]) -> list[Float[Array, "n_texts n_layers width"]]:
         """The activations of each chunk of token ids."""
-        return _extract_chunks(self.subject.load(), chunks, self.pooling, self.batch_size)
+        model = self.subject.load()
+        tokens = [ids for chunk in chunks for ids in chunk]
+        ends = [0, *accumulate(map(len, chunks))]
+        places = [tuple(range(start, end)) for start, end in pairwise(ends)]
 
+        def compute(batch: Chunk) -> list[Array]:
+            return list(_run_batch(model, [tokens[index] for index in batch], self.pooling))
 
-def _extract_chunks(
-    model: BaseModel, chunks: Sequence[Texts], pooling: str, batch_size: int | None
-) -> list[Array]:
-    tokens = [ids for chunk in chunks for ids in chunk]
-    ends = [0, *accumulate(map(len, chunks))]
-    places = [tuple(range(start, end)) for start, end in pairwise(ends)]
+        def usual(chunk: Chunk) -> int:
+            return fitting(chunk, tokens, TOKEN_BUDGET)
 
-    def compute(batch: Chunk) -> list[Array]:
-        return list(_run_batch(model, [tokens[index] for index in batch], pooling))
-
-    def usual(chunk: Chunk) -> int:
-        return fitting(chunk, tokens, TOKEN_BUDGET)
-
-    with model.evaluating(), explained_memory():
-        found = map_chunks(compute, places, batch_size=batch_size, usual=usual)
-        return [np.stack(values) for _, values in found]
+        with model.evaluating(), explained_memory():
+            found = map_chunks(compute, places, batch_size=self.batch_size, usual=usual)
+            return [np.stack(values) for _, values in found]
 
 
 def _run_batch(model: BaseModel, tokens: Sequence[Sequence[int]], pooling: str) -> Array:
