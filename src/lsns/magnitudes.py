@@ -85,7 +85,7 @@ def measure_magnitudes(
 
     Args:
         folder: the folder of results.
-        fingerprint: all of the model that determines results; see `lsns.models.identity`.
+        fingerprint: all of the model that determines results; see `lsns.models.subject`.
         texts: ordinary text, in any order; what is there twice counts once.
         subject: the model.
         engine: computes.
