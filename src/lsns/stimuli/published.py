@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ def read_langloc(folder: Path) -> Contrast:
         raise LsnsError(f"folder {folder} holds no .csv files of the langloc format")
     items = [item for file in files for item in _read_file(file)]
     positive, negative = (tuple(text for label, text in items if label == kind) for kind in "SN")
-    options = {"source": f"langloc CSV files ({len(files)})", **PROTOCOL}
-    return Contrast("language", positive, negative, **options)
+    found = Contrast("language", positive, negative, **PROTOCOL)
+    return replace(found, source=f"langloc CSV files ({len(files)})")
 
 
 def fetch_langloc(
