@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -88,37 +88,31 @@ app.meta.end_of_options_delimiter = ""
 app.meta.suppress_keyboard_interrupt = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Model(specs.ModelConfig):
     name: specs.ModelName = field()
     threads: Annotated[specs.Count | None, RUNNING] = None
     """Threads of torch on the CPU; default: torch's own."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class _ModelOrBundled(_Model):
     name: specs.ModelName = "smollm2-135m"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Places:
+class _Places(specs.Spec):
     stimuli: Annotated[specs.Place | None, STIMULI] = None
     """A folder of langloc CSVs, or a CSV, TSV or JSONL file with text, condition, group."""
     cache_dir: Annotated[specs.Place | None, RUNNING] = None
     """Where results are kept; default LOC_CACHE, else cache."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Units(specs.AnalysisConfig, _Places):
     pass
 
 
-@dataclass(frozen=True, kw_only=True)
 class _UnitsByWorkers(_Units, specs.Running):
     pass
 
 
-@dataclass(frozen=True, kw_only=True)
 class _UnitsOfMasks(_Units):
     percentage: Annotated[specs.Percentage | None, NO_FLAG] = None
 
@@ -132,7 +126,6 @@ def _numbers(_: Any, tokens: Any) -> tuple[float, ...]:
         raise LsnsError(f"percentage {wrong} is not a number; as in 1 or 0.5,1,2") from None
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Doses(_UnitsOfMasks, specs.Running):
     percentages: Annotated[
         tuple[specs.Percentage, ...],
@@ -141,7 +134,6 @@ class _Doses(_UnitsOfMasks, specs.Running):
     """Percent of all units, as in 1 or 0.125,0.25,0.5,1,2,5; default 1 (nmd: 0.5 per layer)."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class _DemoUnits(specs.Protocol, _Places):
     percentage: specs.Percentage = 5.0
     """Percent of each layer for NMD; the t-test takes as many units over all layers."""
@@ -392,9 +384,9 @@ def _audit(
             progress=True,
         )
     # Before anything is printed, which may fail.
-    written = () if output is None else (result.save(output),)
+    written = output and result.save(output)
     say(result.describe(width()))
-    _say_written(*written, after="\n")
+    _say_written(written, after="\n")
 
 
 @_command
@@ -433,11 +425,10 @@ def _compare(
             for one in _made(request, options, named)
         ]
     result = compare(dict(zip(masks, made, strict=True)))
-    written = () if output is None else (output,)
-    for path in written:
-        write_json(path, result.to_dict())
+    if output is not None:
+        write_json(output, result.to_dict())
     say(result.describe(width()))
-    _say_written(*written)
+    _say_written(output)
 
 
 @_command
@@ -579,8 +570,8 @@ def _fail(message: str, code: int = EXIT_CODE) -> int:
     return code
 
 
-def _say_written(*paths: Path, after: str = "") -> None:
-    for path in paths:
+def _say_written(*paths: Path | None, after: str = "") -> None:
+    for path in filter(None, paths):
         say(f"{after}wrote {one_line(str(path))}")
 
 

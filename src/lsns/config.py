@@ -44,7 +44,6 @@ LINE_BREAKS = "\x85\u2028\u2029\ufeff"
 ALIASES = {"model.torch_dtype": "model.dtype"}
 
 
-@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(Spec):
     """A run: a localization, lesions of what was found, an audit of it, and a page.
 
@@ -323,16 +322,11 @@ def _entry_of_override(text: str) -> _Entry:
 
 def _value(node: yaml.Node | None, place: str) -> Any:
     """The plain value of a node; a tag can make nothing else of it."""
-    if node is None:
-        return None
-    loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)
+        return node and yaml.SafeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
         said = getattr(error, "problem", None) or str(error)
         raise LsnsError(f"{place}: not a plain value ({shortened(said)})") from None
-    finally:
-        loader.dispose()
 
 
 def _known_key(key: str, place: str, also: Sequence[str] = ()) -> str:

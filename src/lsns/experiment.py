@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -21,7 +20,7 @@ from lsns.errors import LsnsError
 from lsns.evaluation.benchmarks import check_items, parse_benchmarks
 from lsns.evaluation.conditions import Target, make_targets
 from lsns.lesions.continuations import Continuation, continue_under_lesions
-from lsns.localization import Localization, localize, make_analyzer, select, units_path
+from lsns.localization import Localization, localize, make_analyzer, units_path
 from lsns.models.factory import ModelRequest
 from lsns.plugins import load_module, names_code, permit
 from lsns.report import results as named
@@ -111,7 +110,7 @@ def run_experiment(
         load_module(plugin)
     config, contrast = resolve(config)
     folder = _output_folder(config.output_dir)
-    with _alone(folder):
+    with locked(folder / ".lock", f"another run into {folder}", once=True):
         _check_not_lost(source, folder / named.CONFIG)
         # Of a study that was finished, items need not be read.
         check_items([] if (folder / STUDY_FILES[0]).exists() else chosen)
@@ -125,32 +124,20 @@ def run_experiment(
             progress=progress,
         )
         # From here on the folder is this run's: what it does not write must not be another's.
-        run = _Run(config, request, found, folder, workers, progress)
+        running = {"workers": workers, "progress": progress, "allow_code": allow_code}
+        run = _Run(config, request, found, folder, running)
         paths = [*run.take_over(), *run.write_localization()]
         continuations = run.continue_prompts()
         paths += run.write_continuations(continuations)
-        study = run.evaluate(allow_code=allow_code)
+        study = run.evaluate()
         paths += [] if study is None else [folder / name for name in STUDY_FILES]
         audited = run.audit(study)
-        paths += [] if audited is None else [run.write_audit(audited)]
+        paths += [] if audited is None else [audited.save(folder / named.AUDIT)]
         if config.report:
             from lsns.report.page import write_page
 
             paths.append(write_page(folder, folder / named.PAGE))
     return ExperimentResult(config, found, continuations, study, audited, tuple(paths))
-
-
-@contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Keep other runs out of the folder; wait for one that is in it."""
-    path = folder / ".lock"
-    with locked(path, f"another run into {folder}"):
-        try:
-            yield
-        finally:
-            # While it is held: whoever waits finds the file gone, and makes another.
-            with suppress(OSError):
-                path.unlink()
 
 
 def _check_packages(config: ExperimentConfig) -> None:
@@ -238,8 +225,7 @@ class _Run:
     request: ModelRequest
     found: Localization
     folder: Path
-    workers: int
-    progress: bool
+    running: Mapping[str, Any]
 
     @cached_property
     def digest(self) -> str:
@@ -281,12 +267,7 @@ class _Run:
         paths = [text, *saved, units_path(saved[0]), self._save_units(named.LOCALIZATION, found)]
         if found.analyzer.get_analyzer_name() != "ttest":
             return paths
-        other = select(
-            found.measurement,
-            make_analyzer("nmd", {"num_units": found.mask.count}),
-            exclude_outliers=found.barred is not None,
-            outlier_threshold=found.outlier_threshold,
-        )
+        other = found.by(make_analyzer("nmd", {"num_units": found.mask.count}))
         return [*paths, self._save_units(named.NMD, other)]
 
     def _save_units(self, name: str, found: Localization) -> Path:
@@ -343,7 +324,7 @@ class _Run:
         text = _write_text(self.folder / CONTINUATIONS_TEXT, "\n\n".join(blocks))
         return [self.folder / named.CONTINUATIONS, text]
 
-    def evaluate(self, *, allow_code: bool) -> Study | None:
+    def evaluate(self) -> Study | None:
         """What lesions take away; None without benchmarks."""
         if not self.config.evaluation.benchmarks:
             return None
@@ -355,9 +336,7 @@ class _Run:
             **self.config.evaluation.but("doses", "controls", "part_controls", "split_outliers"),
             output_dir=self.folder / STUDY,
             cache_dir=self.config.cache_dir,
-            workers=self.workers,
-            allow_code=allow_code,
-            progress=self.progress,
+            **self.running,
         )
         stamped = replace(study, manifest=self.stamped(study.manifest))
         stamped.save(self.folder / STUDY)
@@ -380,20 +359,15 @@ class _Run:
 
     def _dose(self, percentage: float) -> Localization:
         """The same localization of another percentage of the units."""
-        other = replace(self.config.analysis, percentage=percentage, num_units=None)
-        return select(
-            self.found.measurement,
-            _analyzer(other),
-            exclude_outliers=other.exclude_outliers,
-            outlier_threshold=other.outlier_threshold,
-        )
+        analysis = self.config.analysis
+        return self.found.by(_analyzer(replace(analysis, percentage=percentage, num_units=None)))
 
     def audit(self, study: Study | None) -> Audit | None:
         """Of the localization; None if it is not asked for."""
         asked = self.config.audit
         if not asked.enabled:
             return None
-        return audit(
+        audited = audit(
             self.found,
             model=self.request,
             study=study,
@@ -401,13 +375,9 @@ class _Run:
             profile=asked.profile,
             options=AuditOptions.of(asked),
             batch_size=self.config.analysis.batch_size,
-            progress=self.progress,
+            progress=self.running["progress"],
         )
-
-    def write_audit(self, audited: Audit) -> Path:
-        """With the name of the run."""
-        stamped = replace(audited, manifest=self.stamped(audited.manifest))
-        return stamped.save(self.folder / named.AUDIT)
+        return replace(audited, manifest=self.stamped(audited.manifest))
 
 
 def _with_controls(target: Target, kinds: Sequence[str] | None) -> Target:

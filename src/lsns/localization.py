@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +29,6 @@ from lsns.store import (
     atomic,
     digest_of,
     manifest_path,
-    name_part,
-    name_stem,
     prepare_folder,
     read_json,
     results_folder,
@@ -44,6 +44,10 @@ Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 BAR_WIDTH = 40
 ALPHA = 0.05
+# Bytes of a part of a file's name, and of a name without its ending: systems take 255.
+LONGEST_PART, LONGEST_STEM = 80, 235
+# What stands between the parts of a name, or means something to a shell or a file system.
+SPECIAL = '/\\:*?"<>|=~'
 # The usual seed, of draws and of random weights: what the published names do not tell.
 SEED = 42
 
@@ -155,6 +159,14 @@ class Localization(Tabled):
     def barred(self) -> Bool[Array, "n_layers hidden_size"] | None:
         """Units that could not be selected, and so must not be in a control, either."""
         return self.outlier_units if self.manifest["selection"]["exclude_outliers"] else None
+
+    def by(self, analyzer: BaseAnalyzer) -> Localization:
+        """The units that another analyzer selects of the same activations, by the same bounds."""
+        excluded = self.barred is not None
+        return select(
+            self.measurement, analyzer,
+            exclude_outliers=excluded, outlier_threshold=self.outlier_threshold,
+        )  # fmt: skip
 
     def save(self, folder: str | Path | None = None) -> tuple[Path, Path]:
         """Write the mask and the adjusted p-values, each with its manifest beside it.
@@ -336,16 +348,11 @@ def select(
         "weakest_t": float(metadata["t_values"][units].min()),
     }
     manifest = {**measurement.manifest, "selection": selection, "lsns": version("lsns")}
+    scores, t_values = metadata["scores"], metadata["t_values"]
     return Localization(
-        mask=UnitMask(units, manifest),
-        scores=metadata["scores"],
-        t_values=metadata["t_values"],
-        p_values=metadata["adjusted_p_values"],
-        manifest=manifest,
-        measurement=measurement,
-        analyzer=analyzer,
-        outlier_threshold=outlier_threshold,
-    )
+        UnitMask(units, manifest), scores, t_values, metadata["adjusted_p_values"],
+        manifest, measurement, analyzer, outlier_threshold,
+    )  # fmt: skip
 
 
 def _check_outlier_options(analyzer: BaseAnalyzer, exclude: bool, threshold: float) -> None:
@@ -401,7 +408,7 @@ def file_names(manifest: Mapping[str, Any], *, apart: bool = False) -> tuple[str
         ("nunits", selection["num_units"]),
     ]
     end = [("pretrained", model["pretrained"]), *_unusual(manifest)]
-    end += [("run", _content_digest(manifest))] if apart else []
+    end += [("run", digest_of(_content(manifest))[:8])] if apart else []
     return (
         f"{_stem(model['label'], [*start, *chosen, *end, *_unusual_draw(selection)])}.npy",
         f"{_stem(model['label'], [*start, *end])}_pvalues.npy",
@@ -441,8 +448,31 @@ def _write_units(path: Path, found: Localization) -> None:
 
 
 def _stem(label: str, parts: Sequence[tuple[str, object]]) -> str:
-    words = [name_part(label), *(f"{key}={name_part(value)}" for key, value in parts)]
-    return name_stem("_".join(words))
+    words = [_name_part(label), *(f"{key}={_name_part(value)}" for key, value in parts)]
+    return _shortened("_".join(words), LONGEST_STEM)
+
+
+def _name_part(text: object) -> str:
+    """A text as a part of a file's name.
+
+    What cannot stand there is replaced, and then the text's digest follows, so that two texts never
+    become one. Most texts stay as they are.
+
+    >>> _name_part("gpt2"), _name_part("../gpt2")
+    ('gpt2', '-.-gpt2~6e499fa7')
+    """
+    given = str(text)
+    kept = "".join(c if c.isprintable() and c not in SPECIAL else "-" for c in given)
+    return _shortened(f"-{kept[1:]}" if kept.startswith(".") else kept, LONGEST_PART, given)
+
+
+def _shortened(text: str, longest: int, given: str | None = None) -> str:
+    """The text, if it is not empty, as it was given, and not too long; else with a digest."""
+    encoded, given = text.encode(), text if given is None else given
+    if text and text == given and len(encoded) <= longest:
+        return text
+    digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{encoded[: longest - 9].decode('utf-8', 'ignore')}~{digest}"
 
 
 def _unusual(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -481,22 +511,16 @@ def _unusual_draw(selection: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _content(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the names of a model and a network stand for."""
-    parts = (("model", "identity"), ("stimuli", "digest"))
-    found = {part: manifest.get(part) for part, _ in parts}
-    return {
-        p: value.get(key) if isinstance(value := found[p], Mapping) else None for p, key in parts
-    }
-
-
-def _content_digest(manifest: Mapping[str, Any]) -> str:
-    return digest_of(_content(manifest))[:8]
+    """What the names of a model and a network stand for; empty if it is not said."""
+    with suppress(KeyError, TypeError):
+        return {"model": manifest["model"]["identity"], "stimuli": manifest["stimuli"]["digest"]}
+    return {}
 
 
 def _is_of_others(path: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether a file is there of other weights or texts with the same names, which is said."""
     before = _content(read_json(manifest_path(path)))
-    if None in before.values() or before == _content(manifest):
+    if not before or None in before.values() or before == _content(manifest):
         return False
     logger.warning("%s came from another run, of other weights or texts; it stays", path.name)
     return True
@@ -506,42 +530,28 @@ def _summary(found: Localization) -> list[str]:
     """What was done and what came out, a line for each."""
     manifest = found.manifest
     model, stimuli, protocol = manifest["model"], manifest["stimuli"], manifest["protocol"]
-    selection = manifest["selection"]
+    selection, total, tokens = manifest["selection"], found.mask.units.size, protocol["max_tokens"]
     n_layers, hidden_size = found.mask.units.shape
-    total = found.mask.units.size
-    tokens = protocol["max_tokens"]
     weights = "" if model["pretrained"] else f", random weights (seed {model['init_seed']})"
-    return [
-        _line("model", f"{model['name']} ({model['dtype']}{weights})"),
-        _line("units", f"{n_layers} blocks x {hidden_size} = {total}"),
-        _line(
-            "stimuli",
-            f"{stimuli['name']}: {stimuli['positive']} positive, {stimuli['negative']} negative "
-            f"({stimuli['source']})",
-        ),
-        *_repeated(stimuli),
-        _line(
-            "protocol",
-            f"{protocol['pooling']}, {'whole texts' if tokens is None else f'{tokens} tokens'}",
-        ),
-        _line("selected", f"{found.mask.count} units: {_selection_words(selection)}"),
-        _line(
+    counts = f"{stimuli['positive']} positive, {stimuli['negative']} negative"
+    repeated = stimuli.get("repeated")
+    words = f"{repeated} texts repeat another one; p-values count them as if they did not"
+    read = "whole texts" if tokens is None else f"{tokens} tokens"
+    lines = [
+        ("model", f"{model['name']} ({model['dtype']}{weights})"),
+        ("units", f"{n_layers} blocks x {hidden_size} = {total}"),
+        ("stimuli", f"{stimuli['name']}: {counts} ({stimuli['source']})"),
+        *([("", words)] if repeated else []),
+        ("protocol", f"{protocol['pooling']}, {read}"),
+        ("selected", f"{found.mask.count} units: {_selection_words(selection)}"),
+        (
             "t",
             f"weakest selected {selection['weakest_t']:.3f}, largest {found.t_values.max():.2f}",
         ),
-        _line(f"p < {ALPHA:.2f}", _significant_words(found)),
-        _line("outliers", _outlier_words(found)),
+        (f"p < {ALPHA:.2f}", _significant_words(found)),
+        ("outliers", _outlier_words(found)),
     ]
-
-
-def _line(name: str, value: str) -> str:
-    return f"{name:<9} {one_line(value)}"
-
-
-def _repeated(stimuli: Mapping[str, Any]) -> list[str]:
-    count = stimuli.get("repeated")
-    words = f"{count} texts repeat another one; p-values count them as if they did not"
-    return [_line("", words)] if count else []
+    return [f"{name:<9} {one_line(value)}" for name, value in lines]
 
 
 def _selection_words(selection: dict[str, object]) -> str:

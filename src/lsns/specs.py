@@ -20,7 +20,17 @@ from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from cyclopts import Group, Parameter
 
@@ -217,15 +227,21 @@ def options_of(spec: "type[Spec]") -> Mapping[str, Option]:
     return {e.name: Option(spec, e.name, hints[e.name], e.default) for e in fields(spec)}
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True)
 class Spec:
     """Options that belong together; they are checked wherever they come from.
+
+    What is derived of it is a frozen dataclass.
 
     Raises:
         LsnsError: a value of another type, or one that is not possible.
     """
 
     section: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, kw_only: bool = True) -> None:
+        dataclass(frozen=True, kw_only=kw_only)(cls)
 
     def __post_init__(self) -> None:
         for name, option in options_of(type(self)).items():
@@ -246,8 +262,7 @@ class Spec:
         return {e.name: getattr(self, e.name) for e in fields(self) if e.name not in names}
 
 
-@dataclass(frozen=True)
-class ModelSpec(Spec):
+class ModelSpec(Spec, kw_only=False):
     """Which model, and how it is loaded."""
 
     section: ClassVar[str] = "model."
@@ -276,7 +291,6 @@ class ModelSpec(Spec):
     """Quantized weights (extra: quantization)."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class ModelConfig(ModelSpec):
     """Which model, and how it is loaded; see `lsns.load_model`."""
 
@@ -290,7 +304,6 @@ class ModelConfig(ModelSpec):
         return self.dtype
 
 
-@dataclass(frozen=True, kw_only=True)
 class Protocol(Spec):
     """How the texts are read."""
 
@@ -316,7 +329,6 @@ class Protocol(Spec):
             object.__setattr__(self, "pooling", "last-token")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Running(Spec):
     """How work is done, which no result depends on."""
 
@@ -325,7 +337,6 @@ class Running(Spec):
     one would have (see OMP_NUM_THREADS)."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Selection(Spec):
     """Which units."""
 
@@ -356,7 +367,6 @@ class Selection(Spec):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
 class AnalysisConfig(Protocol, Selection):
     """Which units; see `lsns.localize`."""
 
@@ -368,7 +378,6 @@ class AnalysisConfig(Protocol, Selection):
         return given | ({"max_tokens": None} if self.max_tokens == 0 else {})
 
 
-@dataclass(frozen=True, kw_only=True)
 class LesionConfig(Spec):
     """The conditions under which prompts are continued; see `lsns.lesion`."""
 
@@ -386,7 +395,6 @@ class LesionConfig(Spec):
     """Random seeds for the controls, one control for each."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class GenerationConfig(Spec):
     """How prompts are continued; see `lsns.generate`."""
 
@@ -400,7 +408,6 @@ class GenerationConfig(Spec):
     """Random seed for the sampling."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class StudySpec(Spec):
     """Benchmarks under lesions and controls, as `lsns.evaluate` takes them."""
 
@@ -439,7 +446,6 @@ class StudySpec(Spec):
     """Texts per forward pass; default: chosen. Changes log-probabilities by rounding."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(StudySpec):
     """Benchmarks under lesions and controls; see `lsns.evaluate`."""
 
@@ -447,7 +453,6 @@ class EvaluationConfig(StudySpec):
     split_outliers: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
 class _AuditParts(Spec):
     section: ClassVar[str] = "audit."
 
@@ -459,7 +464,6 @@ class _AuditParts(Spec):
     """Run the model for the further conditions of the stimuli, such as scrambled sentences."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class _AuditAmounts(Spec):
     section: ClassVar[str] = "audit."
 
@@ -482,7 +486,6 @@ class _AuditAmounts(Spec):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
 class AuditOptions(_AuditAmounts):
     """How much of an audit is computed."""
 
@@ -491,12 +494,10 @@ class AuditOptions(_AuditAmounts):
     selects no unit of a small model, or more than may be selected, is left out."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class AuditSpec(_AuditAmounts, _AuditParts):
     """What of an audit is done, as `lsns.audit` does by default."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class AuditConfig(AuditSpec):
     """Is it a network or an artefact; see `lsns.audit`."""
 

@@ -20,10 +20,10 @@ import socket
 import tempfile
 import time
 import zipfile
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from lsns.errors import LsnsError
 from lsns.terminal import one_line
 
 Array = np.ndarray[Any, Any]
+Content = TypeVar("Content")
 logger = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 22
 # Digits of a whole number in JSON: more than 64 bits have, and fewer than arithmetic trips over.
@@ -39,13 +40,11 @@ LONGEST_NUMBER = 20
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 # What a file system says that reserves no space.
 CANNOT_RESERVE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-# Bytes of a part of a file's name, and of a name without its ending: systems take 255.
-LONGEST_PART, LONGEST_STEM = 80, 235
-# What stands between the parts of a name, or means something to a shell or a file system.
-SPECIAL = '/\\:*?"<>|=~'
 # What is read of a large file each time, to notice that it was changed.
 SAMPLE_BLOCKS, SAMPLE_BYTES = 64, 4096
 TICK_SECONDS = 0.02
+# Of what a lock file says of its holder.
+LONGEST_HOLDER = 200
 DIGEST_BYTES = 32
 
 
@@ -77,7 +76,7 @@ def prepare_folder(folder: Path) -> Path:
             pass
     except OSError as error:
         raise LsnsError(
-            f"folder {folder} cannot be written to ({reason_of(error)}); "
+            f"folder {folder} cannot be written to ({_reason(error)}); "
             "choose another with --cache-dir or LOC_CACHE"
         ) from None
     return folder
@@ -86,26 +85,35 @@ def prepare_folder(folder: Path) -> Path:
 @contextmanager
 def atomic(path: Path) -> Generator[Path]:
     """Yield a temporary path that becomes `path` if the block ends well, else vanishes."""
-    try:
+    with _refused(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    except OSError as error:
-        raise LsnsError(f"{path} could not be written ({reason_of(error)})") from error
-    os.close(handle)
-    temporary = Path(name)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            # Before it counts: what the system has not written yet is lost with its power.
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            # What could not be removed is a hidden file too many, and hides no other error.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _refused(path: Path, what: str) -> Generator[None]:
+    """What the system refuses is one line."""
     try:
-        yield temporary
-        # Before it counts: what the system has not written yet is lost with its power.
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        yield
     except OSError as error:
-        raise LsnsError(f"{path} could not be written ({reason_of(error)})") from error
-    finally:
-        # What could not be removed is a hidden file too many, and hides no other error.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        raise LsnsError(f"{path} could not be {what} ({_reason(error)})") from error
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 @contextmanager
@@ -142,11 +150,11 @@ def locked(path: Path, what: str = "", *, once: bool = False) -> Generator[None]
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
     except OSError as error:
         if error.errno not in NO_LOCKS:
-            raise LsnsError(f"{path} could not be locked ({reason_of(error)})") from error
+            raise LsnsError(f"{path} could not be locked ({_reason(error)})") from error
         logger.warning(
             "%s cannot be locked here (%s); let no two runs write there at once",
             path.parent,
-            reason_of(error),
+            _reason(error),
         )
     try:
         yield
@@ -163,7 +171,7 @@ def locked(path: Path, what: str = "", *, once: bool = False) -> Generator[None]
 def _holder(path: Path) -> str:
     """What the lock file says of who holds it, if anything."""
     with suppress(OSError, ValueError):
-        text = one_line(path.read_text(encoding="utf-8")[:LONGEST_STEM])
+        text = one_line(path.read_text(encoding="utf-8")[:LONGEST_HOLDER])
         return f", {text}" if text else ""
     return ""
 
@@ -174,17 +182,8 @@ def remove(path: Path) -> None:
     Raises:
         LsnsError: it is there and cannot be removed.
     """
-    try:
+    with _refused(path, "removed"), suppress(NotADirectoryError):
         path.unlink(missing_ok=True)
-    except NotADirectoryError:
-        pass
-    except OSError as error:
-        raise LsnsError(f"{path} could not be removed ({reason_of(error)})") from None
-
-
-def reason_of(error: OSError) -> str:
-    """What the system says went wrong, in words."""
-    return error.strerror or type(error).__name__
 
 
 def digest_of(description: Mapping[str, Any]) -> str:
@@ -195,11 +194,8 @@ def digest_of(description: Mapping[str, Any]) -> str:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(CHUNK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remembered_sha256(path: Path) -> str:
@@ -305,15 +301,12 @@ def read_bytes(path: Path) -> bytes | None:
     Raises:
         LsnsError: it is there and cannot be read.
     """
-    try:
+    with _refused(path, "read"), suppress(FileNotFoundError, NotADirectoryError):
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
+    return None
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def _write_bytes(path: Path, content: bytes) -> None:
     """Write a file in one step, its space reserved before and its bytes synced before it counts."""
     with atomic(path) as temporary, temporary.open("wb") as file:
         _reserve(file, len(content))
@@ -322,35 +315,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object in one step."""
-    write_bytes(path, f"{_json(content, indent=2)}\n".encode())
-
-
-def name_part(text: object) -> str:
-    """A text as a part of a file's name.
-
-    What cannot stand there is replaced, and then the text's digest follows, so that two texts never
-    become one. Most texts stay as they are.
-
-    >>> name_part("gpt2"), name_part("../gpt2")
-    ('gpt2', '-.-gpt2~6e499fa7')
-    """
-    given = str(text)
-    kept = "".join(c if c.isprintable() and c not in SPECIAL else "-" for c in given)
-    kept = f"-{kept[1:]}" if kept.startswith(".") else kept
-    return _shortened(kept, given, LONGEST_PART, changed=kept != given or not given)
-
-
-def name_stem(text: str) -> str:
-    """A file's name without its ending, from parts that `name_part` made: not too long."""
-    return _shortened(text, text, LONGEST_STEM, changed=False)
-
-
-def _shortened(text: str, given: str, longest: int, *, changed: bool) -> str:
-    encoded = text.encode()
-    if not changed and len(encoded) <= longest:
-        return text
-    digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{encoded[: longest - 9].decode('utf-8', 'ignore')}~{digest}"
+    _write_bytes(path, f"{_json(content, indent=2)}\n".encode())
 
 
 def manifest_path(path: Path) -> Path:
@@ -381,15 +346,15 @@ def read_array(path: Path) -> tuple[Array, dict[str, Any]]:
     if not path.is_file():
         raise LsnsError(f"no file {path}")
     manifest = read_json(manifest_path(path))
+    entry = manifest.get("file")
+    expected = entry.get("sha256") if isinstance(entry, dict) else None
     try:
-        entry = manifest.get("file")
-        expected = entry.get("sha256") if isinstance(entry, dict) else None
-        if expected and sha256_file(path) != expected:
-            raise LsnsError(f"{path} is not the file that its manifest describes; make it again")
-        with path.open("rb") as file:
+        with _refused(path, "read"), path.open("rb") as file:
+            if expected and sha256_file(path) != expected:
+                raise LsnsError(
+                    f"{path} is not the file that its manifest describes; make it again"
+                )
             return _read_npy(file, path.stat().st_size), manifest
-    except OSError as error:
-        raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
     except DamagedFileError:
         raise LsnsError(f"{path} is not a readable .npy array") from None
 
@@ -508,7 +473,7 @@ class Store:
         file = io.BytesIO()
         np.save(file, values, allow_pickle=False)
         content = file.getvalue()
-        write_bytes(self._part_path(name), hashlib.sha256(content).digest() + content)
+        _write_bytes(self._part_path(name), hashlib.sha256(content).digest() + content)
 
     def _part_path(self, name: str) -> Path:
         return self.path("parts") / f"{name[:32]}.part"
@@ -554,7 +519,7 @@ class Store:
                 for index, row in zip(indexes, rows, strict=True):
                     file.seek(start + index * size)
                     file.write(np.ascontiguousarray(row, "<f4").tobytes())
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return _mapped(path)
 
     def finish(
         self, moments: Mapping[str, Array], details: Mapping[str, Any], *, rows: bool = True
@@ -570,16 +535,10 @@ class Store:
             remove(self.folder / "activations.npy")
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **moments)
-        write_bytes(self.folder / "moments.npz", file.getvalue())
-        names = ("moments.npz", "activations.npy")
-        try:
-            digests = {
-                name: sha256_file(self.folder / name)
-                for name in names
-                if (self.folder / name).exists()
-            }
-        except OSError as error:
-            raise LsnsError(f"{self.folder} could not be read ({reason_of(error)})") from None
+        _write_bytes(self.folder / "moments.npz", file.getvalue())
+        with _refused(self.folder, "read"):
+            written = [self.folder / name for name in ("moments.npz", "activations.npy")]
+            digests = {path.name: sha256_file(path) for path in written if path.exists()}
         content = {"key": self.key, "of": self.description, "sha256": digests, **details}
         # Of the manifest itself: one that was changed by hand is not believed, whatever it says.
         write_json(self.folder / "manifest.json", {**content, "digest": digest_of(content)})
@@ -591,11 +550,7 @@ class Store:
         Raises:
             DamagedFileError: they are cut short or have other bytes.
         """
-        path = self._checked("moments.npz")
-        try:
-            return read_arrays(path)
-        except OSError as error:
-            raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
+        return self._read("moments.npz", read_arrays)
 
     def activations(self) -> Array | None:
         """All rows, memory-mapped read-only; None if they were not kept.
@@ -603,24 +558,20 @@ class Store:
         Raises:
             DamagedFileError: they are cut short or have other bytes.
         """
-        if not (self.folder / "activations.npy").exists():
-            return None
-        path = self._checked("activations.npy")
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except OSError as error:
-            raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
+        name = "activations.npy"
+        return self._read(name, _mapped) if (self.folder / name).exists() else None
 
-    def _checked(self, name: str) -> Path:
+    def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
         path = self.folder / name
         expected = self.manifest.get("sha256", {}).get(name)
-        try:
-            sound = path.is_file() and expected is not None and sha256_file(path) == expected
-        except OSError as error:
-            raise LsnsError(f"{path} could not be read ({reason_of(error)})") from None
-        if not sound:
-            raise DamagedFileError(str(path))
-        return path
+        with _refused(path, "read"):
+            if expected is None or not path.is_file() or sha256_file(path) != expected:
+                raise DamagedFileError(str(path))
+            return read(path)
+
+
+def _mapped(path: Path) -> Array:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _remove_folder(path: Path) -> None:
@@ -628,12 +579,8 @@ def _remove_folder(path: Path) -> None:
     if path.is_symlink() or path.is_file():
         remove(path)
         return
-    try:
+    with _refused(path, "removed"), suppress(FileNotFoundError, NotADirectoryError):
         shutil.rmtree(path)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        raise LsnsError(f"{path} could not be removed ({reason_of(error)})") from None
 
 
 def _reserve(file: IO[bytes], size: int) -> None:

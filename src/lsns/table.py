@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from html import escape
 from importlib import import_module
@@ -19,6 +20,7 @@ from typing import Any
 from lsns.errors import LsnsError
 from lsns.terminal import folded, one_line
 
+FRAMES = (("pandas", "DataFrame"), ("pyarrow", "table"))
 # A cell that begins so is a formula to a spreadsheet.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -121,7 +123,7 @@ class Table:
         Raises:
             LsnsError: it is not installed.
         """
-        return _make("pyarrow", "table", self.data())
+        return make_frame(self.data(), FRAMES[1:])
 
     def html(self) -> str:
         """The table as it is shown, as HTML; its texts are escaped."""
@@ -154,19 +156,20 @@ class Tabled:
         return "\n".join(table.html() for table in self.tables())
 
 
-def make_frame(data: Mapping[str, Any]) -> Any:
+def make_frame(data: Mapping[str, Any], kinds: Sequence[tuple[str, str]] = FRAMES) -> Any:
     """A data frame of pandas, or of pyarrow where there is no pandas.
 
     Args:
         data: the values of each column, a sequence or an array, by its name.
+        kinds: packages and what of them makes a data frame, the first one that is there.
 
     Raises:
         LsnsError: neither of them is installed.
     """
-    try:
-        return _make("pandas", "DataFrame", data)
-    except LsnsError:
-        return _make("pyarrow", "table", data)
+    for package, name in kinds:
+        with suppress(ImportError):
+            return getattr(import_module(package), name)(dict(data))
+    raise LsnsError("a data frame needs pandas or pyarrow: pip install 'lsns[evaluation]'")
 
 
 def _aligned(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
@@ -179,16 +182,6 @@ def _aligned(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
         for number, part in enumerate(_parts(rows[0], widths, columns))
         for line in [*[""] * (number > 0), *_part(rows, widths, part)]
     ]
-
-
-def _make(package: str, name: str, data: Mapping[str, Any]) -> Any:
-    try:
-        module = import_module(package)
-    except ImportError:
-        raise LsnsError(
-            "a data frame needs pandas or pyarrow: pip install 'lsns[evaluation]'"
-        ) from None
-    return getattr(module, name)(dict(data))
 
 
 def _names(row: Any) -> Sequence[str]:

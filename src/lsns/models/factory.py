@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -63,7 +62,6 @@ class ModelFactory:
         return HuggingFaceModel(name, **options)
 
 
-@dataclass(frozen=True)
 class ModelRequest(ModelSpec):
     """A model as asked for; see `load_model`. It is loaded when it is first needed, and once.
 
