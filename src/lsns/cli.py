@@ -141,19 +141,12 @@ class _DemoUnits(specs.Protocol, _Places):
     """Length of the continuations."""
 
 
-UNITS, UNITS_OF_MASKS, DOSES, DEMO_UNITS = _Units(), _UnitsOfMasks(), _Doses(), _DemoUnits()
-UNITS_BY_WORKERS, ONE_WORKER = _UnitsByWorkers(), specs.Running()
-LESION, GENERATION = specs.LesionConfig(), specs.GenerationConfig()
-STUDY, AUDIT = specs.StudySpec(), specs.AuditSpec()
-BUNDLED = _ModelOrBundled()
-
-
 @_command
 def _localize(
     *,
     model: Annotated[_Model, FLAT],
     network: specs.Network | None = None,
-    options: Annotated[_UnitsByWorkers, FLAT] = UNITS_BY_WORKERS,
+    options: Annotated[_UnitsByWorkers, FLAT] = _UnitsByWorkers(),
 ) -> None:
     """Find the units that answer to a contrast; write the mask, p-values and a table of units.
 
@@ -178,11 +171,11 @@ def _lesion(
     *,
     model: Annotated[_Model, FLAT],
     network: Annotated[tuple[Condition, ...], Parameter(consume_multiple=True)] = (),
-    options: Annotated[_Units, FLAT] = UNITS,
+    options: Annotated[_Units, FLAT] = _Units(),
     prompt: str,
     control_for: specs.Network | None = None,
-    lesion: Annotated[specs.LesionConfig, FLAT] = LESION,
-    generation: Annotated[specs.GenerationConfig, FLAT] = GENERATION,
+    lesion: Annotated[specs.LesionConfig, FLAT] = specs.LesionConfig(),
+    generation: Annotated[specs.GenerationConfig, FLAT] = specs.GenerationConfig(),
 ) -> None:
     """Continue a prompt under a lesion, a random control lesion, or none.
 
@@ -223,7 +216,7 @@ def _run(
     /,
     *,
     override: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
-    running: Annotated[specs.Running, FLAT] = ONE_WORKER,
+    running: Annotated[specs.Running, FLAT] = specs.Running(),
     allow_code: Annotated[bool, RUNNING] = False,
 ) -> None:
     """Do what a configuration file says: localize, lesion, evaluate, audit, and write the page.
@@ -261,9 +254,9 @@ def _run(
 @_command
 def _demo(
     *,
-    model: Annotated[_ModelOrBundled, FLAT] = BUNDLED,
+    model: Annotated[_ModelOrBundled, FLAT] = _ModelOrBundled(),
     network: specs.Network | None = None,
-    options: Annotated[_DemoUnits, FLAT] = DEMO_UNITS,
+    options: Annotated[_DemoUnits, FLAT] = _DemoUnits(),
     prompt: str = "The quick brown fox",
     synthetic: bool = False,
 ) -> None:
@@ -305,9 +298,9 @@ def _evaluate(
     *,
     model: Annotated[_Model, FLAT],
     network: Annotated[tuple[specs.Network, ...], Parameter(consume_multiple=True)] = (),
-    options: Annotated[_Doses, FLAT] = DOSES,
+    options: Annotated[_Doses, FLAT] = _Doses(),
     mask: tuple[str, ...] = (),
-    study: Annotated[specs.StudySpec, FLAT] = STUDY,
+    study: Annotated[specs.StudySpec, FLAT] = specs.StudySpec(),
     allow_code: Annotated[bool, RUNNING] = False,
     output: Annotated[Path, OUTPUT] = Path("results"),
 ) -> None:
@@ -349,9 +342,9 @@ def _audit(
     *,
     model: Annotated[_Model, FLAT],
     network: specs.Network | None = None,
-    options: Annotated[_Units, FLAT] = UNITS,
+    options: Annotated[_Units, FLAT] = _Units(),
     study: Path | None = None,
-    asked: Annotated[specs.AuditSpec, FLAT] = AUDIT,
+    asked: Annotated[specs.AuditSpec, FLAT] = specs.AuditSpec(),
     output: Annotated[Path | None, OUTPUT] = None,
 ) -> None:
     """Ask of a localization whether it is a network or an artefact.
@@ -393,7 +386,7 @@ def _audit(
 def _compare(
     *masks: str,
     model: Annotated[_Model | None, FLAT] = None,
-    options: Annotated[_UnitsOfMasks, FLAT] = UNITS_OF_MASKS,
+    options: Annotated[_UnitsOfMasks, FLAT] = _UnitsOfMasks(),
     allow_code: Annotated[bool, RUNNING] = False,
     output: Annotated[Path | None, OUTPUT] = None,
 ) -> None:
@@ -419,7 +412,7 @@ def _compare(
     lacking = [text for text, one in zip(masks, named, strict=True) if not isinstance(one, Path)]
     if lacking and model is None:
         raise LsnsError(f"{lacking[0]} is a mask of a model; name it with --model-name")
-    with _asked(model or BUNDLED, options) as request:
+    with _asked(model or _ModelOrBundled(), options) as request:
         made = [
             UnitMask.load(one) if isinstance(one, Path) else one
             for one in _made(request, options, named)

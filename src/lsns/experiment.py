@@ -115,17 +115,11 @@ def run_experiment(
         # Of a study that was finished, items need not be read.
         check_items([] if (folder / STUDY_FILES[0]).exists() else chosen)
         request = ModelRequest.of(config.model)
-        found = localize(
-            request,
-            contrast,
-            **config.analysis.arguments(),
-            cache_dir=config.cache_dir,
-            workers=workers,
-            progress=progress,
-        )
+        running: dict[str, Any] = {"workers": workers, "progress": progress}
+        running["cache_dir"] = config.cache_dir
+        found = localize(request, contrast, **config.analysis.arguments(), **running)
         # From here on the folder is this run's: what it does not write must not be another's.
-        running = {"workers": workers, "progress": progress, "allow_code": allow_code}
-        run = _Run(config, request, found, folder, running)
+        run = _Run(config, request, found, folder, {**running, "allow_code": allow_code})
         paths = [*run.take_over(), *run.write_localization()]
         continuations = run.continue_prompts()
         paths += run.write_continuations(continuations)
@@ -335,7 +329,6 @@ class _Run:
             self._targets(),
             **self.config.evaluation.but("doses", "controls", "part_controls", "split_outliers"),
             output_dir=self.folder / STUDY,
-            cache_dir=self.config.cache_dir,
             **self.running,
         )
         stamped = replace(study, manifest=self.stamped(study.manifest))
