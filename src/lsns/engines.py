@@ -7,7 +7,6 @@ by all of them: so the results are the same bytes.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import pickle
 import signal
@@ -18,10 +17,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing.connection import Connection, wait
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lsns.errors import LsnsError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 # What computes: given a function and tasks, the place of each task and what the function makes of
 # it, as they are ready.
@@ -64,6 +65,8 @@ def _by_processes(
     Raises:
         LsnsError: the function does, or one task was the end of three processes.
     """
+    from multiprocessing.connection import wait
+
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else None
     begin = partial(_Worker, pickle.dumps(function), threads)
@@ -118,7 +121,9 @@ class _Worker:
     """A process that waits for tasks, and ends with this one."""
 
     def __init__(self, function: bytes, threads: int | None) -> None:
-        context = multiprocessing.get_context("spawn")
+        from multiprocessing import get_context
+
+        context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, threads))
         with _blocked():
@@ -181,7 +186,8 @@ def _serve(connection: Connection, threads: int | None) -> None:
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    from multiprocessing import parent_process
+
+    if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)

@@ -12,7 +12,6 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from html import escape
 from importlib import import_module
 from string import Formatter
 from typing import Any
@@ -127,6 +126,9 @@ class Table:
 
     def html(self) -> str:
         """The table as it is shown, as HTML; its texts are escaped."""
+        # Imported where a page or a notebook is made.
+        from html import escape
+
         head, *rows = ([escape(cell) for cell in row] for row in self.cells())
         body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
         above = "<br>".join(escape(one_line(line)) for line in (self.title, *self.lead) if line)
