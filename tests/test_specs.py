@@ -21,7 +21,7 @@ from lsns.experiment import run_experiment
 from lsns.lesions.ablation import Mode
 from lsns.lesions.controls import Control
 from lsns.models.factory import ModelRequest
-from lsns.specs import AnalysisConfig, ModelConfig, ModelSpec, SpecError, options_of
+from lsns.specs import AnalysisConfig, ModelConfig, ModelSpec, SpecError
 from lsns.stimuli.contrast import Pooling
 from lsns.stimuli.networks import NETWORKS
 
@@ -37,7 +37,7 @@ OF_RUNS = {
     lsns.load_model: set(),
     lsns.localize: set(),
     evaluate: {"doses", "part_controls"},
-    lsns.audit: {"enabled", *options_of(AuditOptions)},
+    lsns.audit: {"enabled", *AuditOptions.options()},
 }
 SPECS = {
     lsns.load_model: ModelSpec,
@@ -61,7 +61,7 @@ def defaults(function: Any) -> dict[str, Any]:
 def test_the_public_functions_take_the_options_with_their_defaults(function):
     declared = {
         name: option.default
-        for name, option in options_of(SPECS[function]).items()
+        for name, option in SPECS[function].options().items()
         if name not in OF_RUNS[function]
     }
     taken = defaults(function)
@@ -89,12 +89,12 @@ def test_the_keywords_of_localize_follow_from_the_options():
 
 
 def test_a_run_adds_to_the_options_and_changes_two_defaults():
-    assert set(options_of(ModelConfig)) == {*options_of(ModelSpec), "plugins"}
+    assert set(ModelConfig.options()) == {*ModelSpec.options(), "plugins"}
     for made, base, changed in (
         (specs.EvaluationConfig(), specs.StudySpec(), {"benchmarks", "split_outliers"}),
         (specs.AuditConfig(), specs.AuditSpec(), {"profile"}),
     ):
-        assert set(options_of(type(made))) == set(options_of(type(base)))
+        assert set(type(made).options()) == set(type(base).options())
         assert {n for n in made.but() if getattr(made, n) != getattr(base, n)} == changed
 
 
@@ -104,7 +104,7 @@ def test_names_and_bounds_are_those_of_what_takes_them():
     assert get_args(specs.Control) == get_args(Control)
     assert get_args(specs.AnyControl) == conditions.CONTROLS
     assert get_args(specs.Mode) == get_args(Mode) == conditions.MODES
-    assert set(options_of(AnalysisConfig)["pooling"].wants.choices) == {*get_args(Pooling), "last"}
+    assert set(AnalysisConfig.options()["pooling"].wants.choices) == {*get_args(Pooling), "last"}
     assert specs.MOST_SEEDS == conditions.MOST_SEEDS
     assert specs.MOST_RESAMPLES == statistics.MOST_RESAMPLES
     assert specs.StudySpec().resamples == statistics.RESAMPLES
@@ -121,7 +121,7 @@ def test_every_option_has_a_meaning_and_says_what_it_wants():
         specs.EvaluationConfig,
         ExperimentConfig,
     ):
-        for option in options_of(spec).values():
+        for option in spec.options().values():
             if option.default is not MISSING:
                 assert option.meaning.endswith("."), option
                 assert option.wants.words

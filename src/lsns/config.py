@@ -25,7 +25,6 @@ from lsns.specs import (
     Spec,
     SpecError,
     Text,
-    options_of,
     shortened,
 )
 from lsns.specs import AnalysisConfig as AnalysisConfig
@@ -117,7 +116,7 @@ class ExperimentConfig(Spec):
         )
 
 
-_TOP = options_of(ExperimentConfig)
+_TOP = ExperimentConfig.options()
 _SECTIONS: Mapping[str, type[Spec]] = {
     name: option.hint
     for name, option in _TOP.items()
@@ -127,7 +126,7 @@ _SECTIONS: Mapping[str, type[Spec]] = {
 OPTIONS = [
     option
     for name, top in _TOP.items()
-    for option in (options_of(_SECTIONS[name]).values() if name in _SECTIONS else [top])
+    for option in (_SECTIONS[name].options().values() if name in _SECTIONS else [top])
 ]
 _KEYS = [option.key for option in OPTIONS]
 
@@ -141,7 +140,7 @@ def commented_default() -> str:
             continue
         doc = (_SECTIONS[name].__doc__ or "").partition(";")[0].rstrip(".")
         lines += ["", f"# {doc}", f"{name}:"]
-        inner = options_of(_SECTIONS[name]).values()
+        inner = _SECTIONS[name].options().values()
         lines += [line for option in inner for line in _commented(option, "  ")]
     return "\n".join(lines) + "\n"
 

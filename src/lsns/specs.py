@@ -220,13 +220,6 @@ class Option:
             raise SpecError(self.key, f"wants {self.wants.words}; {found}") from None
 
 
-@cache
-def options_of(spec: "type[Spec]") -> Mapping[str, Option]:
-    """The options of a spec by their names, in the order of the file."""
-    hints = get_type_hints(spec, include_extras=True)
-    return {e.name: Option(spec, e.name, hints[e.name], e.default) for e in fields(spec)}
-
-
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True)
 class Spec:
@@ -244,10 +237,17 @@ class Spec:
         dataclass(frozen=True, kw_only=kw_only)(cls)
 
     def __post_init__(self) -> None:
-        for name, option in options_of(type(self)).items():
+        for name, option in self.options().items():
             value = getattr(self, name)
             if value is not option.default:
                 object.__setattr__(self, name, option.read(value))
+
+    @classmethod
+    @cache
+    def options(cls) -> Mapping[str, Option]:
+        """Its options by their names, in the order of the file."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {e.name: Option(cls, e.name, hints[e.name], e.default) for e in fields(cls)}
 
     @classmethod
     def of(cls, other: "Spec") -> Self:

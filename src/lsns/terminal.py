@@ -111,7 +111,7 @@ def first_lines(lines: Sequence[str], more: str, limit: int = 10) -> str:
     return "\n".join(kept)
 
 
-class Progress:
+class _Progress:
     """How far a long step is, counted and not shown.
 
     Attributes:
@@ -130,7 +130,7 @@ class Progress:
         self.words = one_line(words)
 
 
-class _Lines(Progress):
+class _Lines(_Progress):
     """A line at the beginning, and then at most every 30 s: for a file or a pipe."""
 
     def __init__(self, *about: Any) -> None:
@@ -149,7 +149,7 @@ class _Lines(Progress):
             print(f"{named}: {self.n} of {self.total}", file=sys.stderr, flush=True)
 
 
-class _Bar(Progress):
+class _Bar(_Progress):
     """A bar on a terminal."""
 
     def __init__(self, total: int, ready: int, unit: str, words: str) -> None:
@@ -173,7 +173,7 @@ class _Bar(Progress):
 @contextmanager
 def progress(
     total: int, *, unit: str = "text", words: str = "", ready: int = 0, shown: bool = True
-) -> Generator[Progress]:
+) -> Generator[_Progress]:
     """Show on standard error how far a long step is: as a bar, or as lines where it is no terminal.
 
     Args:
@@ -186,7 +186,7 @@ def progress(
     about = (total, ready, unit, one_line(words))
     shown = shown and logger.isEnabledFor(logging.WARNING)
     if not shown or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]
-        yield Progress(*about)
+        yield _Progress(*about)
     elif not sys.stderr.isatty():
         yield _Lines(*about)
     else:
