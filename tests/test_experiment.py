@@ -116,7 +116,7 @@ def test_the_study_has_the_mask_and_the_doses_with_their_controls(here):
         if row.condition == "control":
             kinds.setdefault(row.target, set()).add(row.control)
     assert kinds == {
-        "mine@20": {"uniform", "layer", "magnitude", "outliers", "least"},
+        "mine@20": {"uniform", "layer", "magnitude", "outliers", "decoy", "least"},
         "mine@10": {"uniform", "magnitude"},
     }
     assert {row.seed for row in study.summary if row.control == "layer"} == {42, 43, 44}
@@ -221,7 +221,10 @@ def test_what_the_command_prints(here, capsys):
     [
         ("evaluation.benchmarks=[nothing]", "no benchmark 'nothing'"),
         ("evaluation.benchmarks=['blimp:nowhere']", "no file or folder nowhere"),
-        ("evaluation.controls=[random]", "each one of uniform, layer, magnitude, outliers, least"),
+        (
+            "evaluation.controls=[random]",
+            "each one of uniform, layer, magnitude, outliers, decoy, least",
+        ),
         ("evaluation.seeds=0", "a whole number, 1 to 10000"),
         ("evaluation.doses=[0]", "a number above 0 and at most 100"),
         ("evaluation.prefix=<nothing>", "'<nothing>'"),

@@ -162,7 +162,7 @@ Percentage = Annotated[float, _above_0(100)]
 Pooling = Literal["last-token", "last", "mean", "sum"]
 Network = Literal["language", "theory-of-mind", "multiple-demand"]
 Control = Literal["uniform", "layer", "magnitude", "outliers"]
-AnyControl = Literal["uniform", "layer", "magnitude", "outliers", "least"]
+AnyControl = Literal["uniform", "layer", "magnitude", "outliers", "decoy", "least"]
 Condition = Literal["none", "network", "random", "uniform", "layer", "magnitude", "outliers"]
 Mode = Literal["zero", "mean"]
 
@@ -423,9 +423,9 @@ class StudySpec(Spec):
     """Further percentages of units, lesioned beside the mask; with uniform and magnitude controls,
     if no controls are named."""
     controls: Annotated[tuple[AnyControl, ...] | None, COMMAS] = None
-    """Kinds of control lesions: uniform, layer, magnitude, least, outliers (as a flag: with commas,
-    or none); default: all that there are units for (outliers where masks are split; for a mask's
-    file uniform and layer)."""
+    """Kinds of control lesions: uniform, layer, magnitude, decoy, least, outliers (as a flag: with
+    commas, or none); default: all that there are units for (outliers where masks are split; for a
+    mask's file uniform and layer)."""
     split_outliers: bool = False
     """Lesion each mask three times: all, its outlier units only, the rest; each with its own
     controls."""

@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import binom
 
 from lsns.analysis import METHODS, TTestAnalyzer
+from lsns.analysis.shuffles import shuffle_labels
 from lsns.audits import calibration
 from lsns.audits.calibration import Calibration, _largest_scores, permutation_test
 from lsns.audits.items import Items
-from lsns.audits.shuffles import shuffle_labels
 from lsns.errors import LsnsError
 from lsns.moments import Moments
 

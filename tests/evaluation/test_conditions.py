@@ -60,9 +60,9 @@ def test_what_is_no_mask(text):
 
 def test_all_conditions(found):
     made = conditions([found], modes=("zero", "mean"))
-    assert [c.kind for c in made] == ["intact", *["lesion", *["control"] * 7] * 2]
-    kinds = [(c.control, c.seed) for c in made[2:9]]
-    drawn = [(k, s) for k in ("uniform", "layer", "magnitude") for s in (42, 43)]
+    assert [c.kind for c in made] == ["intact", *["lesion", *["control"] * 9] * 2]
+    kinds = [(c.control, c.seed) for c in made[2:11]]
+    drawn = [(k, s) for k in ("uniform", "layer", "magnitude", "decoy") for s in (42, 43)]
     assert kinds == [*drawn, ("least", None)]
     for condition in made[2:]:
         if condition.kind == "control":
@@ -74,15 +74,15 @@ def test_all_conditions(found):
     assert made[1].match is None
     np.testing.assert_allclose(made[1].squares, found.measurement.magnitudes.mean_square)
     assert made[1].means is None
-    np.testing.assert_array_equal(made[9].means, found.means)
-    assert made[1].content != made[9].content
+    np.testing.assert_array_equal(made[11].means, found.means)
+    assert made[1].content != made[11].content
 
 
 def test_one_more_seed_adds_one_mask_of_each_kind(found):
     fewer = [c.content for c in conditions([found], seeds=2)]
     more = [c.content for c in conditions([found], seeds=3)]
     assert all(content in more for content in fewer)
-    assert len(more) == len(fewer) + 3
+    assert len(more) == len(fewer) + 4
 
 
 def test_least_are_the_lowest_scores(found):

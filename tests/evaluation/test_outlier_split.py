@@ -16,7 +16,7 @@ from tests.tiny import TEXTS, make_model
 
 CONTRAST = Contrast(name="tiny", positive=tuple(TEXTS[:2]), negative=tuple(TEXTS[2:]))
 THRESHOLD = 1.2
-USUAL = ["uniform", "layer", "magnitude", "least"]
+USUAL = ["uniform", "layer", "magnitude", "decoy", "least"]
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_kinds_that_are_asked_for_are_those_of_all_parts(find):
 def test_a_kind_that_cannot_be_drawn_is_left_out_and_said(find, caplog):
     """Of all units there is one mask, and of all outlier units as well."""
     made = by_label(conditions([find(num_units=48)]))
-    assert list(made["tiny@48 units"][1]) == []
+    assert list(made["tiny@48 units"][1]) == ["decoy"]
     assert list(made["tiny@48 units outliers"][1]) == ["uniform", "layer", "magnitude"]
     said = [r.getMessage() for r in caplog.records if "own may be drawn" in r.message]
     assert {line.split(" has no")[0] for line in said} == {

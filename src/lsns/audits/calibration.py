@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.analysis import MomentsAnalyzer
+from lsns.analysis.shuffles import Centered, shuffle_labels, shuffled_moments
 from lsns.audits.items import Items
-from lsns.audits.shuffles import Centered, shuffle_labels, shuffled_moments
 from lsns.errors import LsnsError
 from lsns.table import Table
 

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float
 
 from lsns.analysis import MomentsAnalyzer
 from lsns.analysis.selection import random_state
+from lsns.analysis.shuffles import Centered, shuffle_labels
 from lsns.audits.items import Items, Sides, merge_folds
-from lsns.audits.shuffles import Centered, shuffle_labels
 from lsns.errors import LsnsError
 from lsns.moments import Moments
 from lsns.overlap import agreement

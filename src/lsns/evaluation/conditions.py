@@ -23,6 +23,7 @@ from lsns.lesions.controls import (
     control_mask,
     match_of,
 )
+from lsns.lesions.decoys import decoy_masks
 from lsns.mask import UnitMask, as_mask
 from lsns.plugins import names_code
 
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
-LEAST = "least"
+LEAST, DECOY = "least", "decoy"
 ALL, OUTLIERS, REST = "all", "outliers", "rest"
 Part = Literal["all", "outliers", "rest"]
-CONTROLS = (*get_args(Control), LEAST)
+CONTROLS = (*get_args(Control), DECOY, LEAST)
 # Without --controls: of a mask of which nothing else is known, of one that was localized here, and
 # of its outlier units alone.
 MASK_ALONE = ("uniform", "layer")
-USUAL = (*MASK_ALONE, "magnitude", LEAST)
+USUAL = (*MASK_ALONE, "magnitude", DECOY, LEAST)
 OF_OUTLIERS = (*MASK_ALONE, "magnitude", OUTLIERS)
 MODES = ("zero", "mean")
 # The seeds of a control are this and the ones after it, so that one more seed adds one mask. The
@@ -255,8 +256,8 @@ def make_conditions(
 
     Args:
         targets: masks to lesion, as `make_targets` gives them.
-        controls: kinds of controls, of `uniform`, `layer`, `magnitude`, `least` and `outliers`;
-            None: the usual ones of each target, but for those of which there are too few units.
+        controls: kinds of controls, of `uniform`, `layer`, `magnitude`, `decoy`, `least` and
+            `outliers`; None: the usual ones of each target, but for those that it can have none of.
         seeds: number of masks to draw of each kind, or their random seeds.
         modes: what replaces the units: `zero`, `mean`, or both.
 
@@ -485,6 +486,9 @@ def _controls_of_kind(
         )
     if found is not None and kind == LEAST:
         return [(kind, None, _least_selective(found, target.mask, target.barred))]
+    if found is not None and kind == DECOY:
+        masks = decoy_masks(found, target.mask, seeds, barred=target.barred)
+        return [(kind, seed, mask) for seed, mask in zip(seeds, masks, strict=True)]
     if found is not None:
         # Beside every kind, so that its manifest says how well it matches.
         needed["magnitudes"] = found.rms

@@ -92,8 +92,8 @@ def evaluate(
             (from the hub), `blimp:FOLDER`, `syntaxgym:FOLDER`, `perplexity`, `perplexity:FILE` or
             `lm-eval:TASK`; `language=`, `theory-of-mind=`, `multiple-demand=` or `other=` in front
             says what one asks for; language is one side of the double dissociation.
-        controls: of `uniform`, `layer`, `magnitude`, `least` and `outliers`; None: the first four
-            (a mask alone: uniform and layer), as far as there are units for them.
+        controls: of `uniform`, `layer`, `magnitude`, `decoy`, `least` and `outliers`; None: the
+            first five (a mask alone: uniform and layer), as far as there are units for them.
         split_outliers: lesion each mask that has outlier units three times: all of it, these
             alone (`language@1 outliers`), and the rest (`language@1 rest`), each with its own
             controls. Those of the rest have no outliers; of all, some have as many.

@@ -76,6 +76,7 @@ CONTROL_LOOKS: Mapping[str, Look] = {
     "uniform": Look("uniform", BLUE, "circle", (1, 2)),
     "layer": Look("layer-matched", PURPLE, "square", (5, 2)),
     "magnitude": Look("magnitude-matched", VERMILLION, "triangle-up", (5, 2, 1, 2)),
+    "decoy": Look("labels shuffled", SKY, "triangle-right", (2, 2)),
     "least": Look("least selective", GREEN, "triangle-down", (3, 3)),
     "outliers": Look("other outliers", ORANGE, "cross", (1, 3)),
 }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import chisquare
 
-from lsns.audits.shuffles import Centered, shuffle_labels, shuffled_moments
+from lsns.analysis.shuffles import Centered, shuffle_labels, shuffled_moments
 from lsns.errors import LsnsError
 from lsns.moments import Moments
 
