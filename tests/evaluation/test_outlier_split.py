@@ -263,3 +263,27 @@ def test_a_mask_alone_has_no_column_of_outliers(model, tmp_path):
         model, [UnitMask(units)], [f"blimp:{pairs}"], seeds=1, resamples=5, output_dir=tmp_path
     )
     assert "outliers" not in str(made)
+
+
+def test_controls_of_a_mask_alone_are_matched_by_what_the_model_makes_of_the_built_in_texts(
+    model, tmp_path
+):
+    pairs = write_pairs(tmp_path / "pairs.jsonl", ["one"], 2)
+    mask = UnitMask(np.eye(3, 16, dtype=bool))
+    options = {"controls": ["magnitude", "outliers", "layer"], "seeds": 2, "resamples": 5}
+    options |= {"output_dir": tmp_path / "o", "cache_dir": tmp_path / "cache"}
+    made = evaluate(model, [mask], [f"blimp:{pairs}"], **options)
+    assert {row.control for row in made.summary} == {"", "magnitude", "outliers", "layer"}
+    assert all(row.outlier_units is not None for row in made.summary if row.control)
+    (folder,) = [path for path in (tmp_path / "cache" / "magnitudes").iterdir() if path.is_dir()]
+    note = json.loads((folder / "manifest.json").read_text())["run"]
+    assert (note["texts"], note["of"]) == (128, 480)
+
+
+def test_of_a_mask_alone_they_are_not_measured_unless_they_are_asked_for():
+    targets = make_targets([UnitMask(np.eye(3, 16, dtype=bool))], never)
+    options = {"seeds": 1, "modes": ("zero",), "measure": lambda: pytest.fail("measured")}
+    made = make_conditions(targets, controls=None, **options)
+    assert [c.control for c in made] == ["", "", "uniform", "layer"]
+    with pytest.raises(LsnsError, match="control 'decoy' needs to know more"):
+        make_conditions(targets, controls=["decoy"], **options)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 from jaxtyping import Bool, Float
 
+from lsns.analysis.outliers import outlier_units
 from lsns.errors import LsnsError
 from lsns.lesions.controls import (
     Control,
@@ -29,6 +30,7 @@ from lsns.plugins import names_code
 
 if TYPE_CHECKING:
     from lsns.localization import Localization
+    from lsns.magnitudes import Magnitudes
 
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class Target:
         part: `all` of what was selected, its `outliers` alone, or the `rest`.
         whole: digest of all that was selected; empty: the mask's own.
         series: equal for masks that differ in their number of units alone; empty: the label.
+        magnitudes: how large the units of the model are, for a mask alone; None: not known.
     """
 
     label: str
@@ -92,6 +95,23 @@ class Target:
     part: Part = ALL
     whole: str = ""
     series: str = ""
+    magnitudes: Magnitudes | None = None
+
+    @property
+    def rms(self) -> Float[Array, "n_layers hidden_size"] | None:
+        """Root mean square of every unit over all tokens; None: not known."""
+        if self.found is not None:
+            return self.found.rms
+        return None if self.magnitudes is None else np.sqrt(self.magnitudes.mean_square)
+
+    @property
+    def outlier_units(self) -> Bool[Array, "n_layers hidden_size"] | None:
+        """All outlier units of the model; None: not known."""
+        if self.found is not None:
+            return self.found.outlier_units
+        if self.magnitudes is None:
+            return None
+        return outlier_units({"tokens": self.magnitudes.mean, "first": self.magnitudes.first})
 
     @property
     def percentage(self) -> float:
@@ -251,6 +271,7 @@ def make_conditions(
     controls: Sequence[str] | None,
     seeds: int | Sequence[int],
     modes: Sequence[str],
+    measure: Callable[[], Magnitudes] | None = None,
 ) -> list[Condition]:
     """The intact model, and for each mask and mode the lesion and its controls.
 
@@ -260,6 +281,8 @@ def make_conditions(
             `outliers`; None: the usual ones of each target, but for those that it can have none of.
         seeds: number of masks to draw of each kind, or their random seeds.
         modes: what replaces the units: `zero`, `mean`, or both.
+        measure: function that measures how large the units of the model are; it is asked for a mask
+            alone, whose `magnitude` or `outliers` controls are asked for.
 
     Raises:
         LsnsError: no such control or mode, no seed, a mask of which too little is known, or too
@@ -268,7 +291,10 @@ def make_conditions(
     check_options(controls, seeds, modes)
     chosen = _seeds(seeds)
     conditions = [Condition("intact")]
+    wanted = set(controls or ()) & {"magnitude", OUTLIERS}
     for target in targets:
+        if wanted and target.found is None and measure is not None:
+            target = replace(target, magnitudes=measure())
         drawn = _all_controls(target, controls, chosen)
         for mode in dict.fromkeys(modes):
             conditions += _of_target(target, mode, drawn)
@@ -279,9 +305,8 @@ def _of_target(
     target: Target, mode: str, drawn: Sequence[tuple[str, int | None, UnitMask]]
 ) -> list[Condition]:
     means = _means(target, mode)
-    found = target.found
-    outliers = None if found is None else found.outlier_units
-    squares = None if found is None else np.square(found.rms)
+    outliers, rms = target.outlier_units, target.rms
+    squares = None if rms is None else np.square(rms)
 
     def condition(what: str, mask: UnitMask, **control: Any) -> Condition:
         return Condition(
@@ -478,8 +503,9 @@ def _all_controls(
 def _controls_of_kind(
     target: Target, kind: str, seeds: Sequence[int]
 ) -> list[tuple[str, int | None, UnitMask]]:
-    found, needed = target.found, dict[str, Any]()
-    if found is None and kind not in MASK_ALONE:
+    found, rms = target.found, target.rms
+    known = MASK_ALONE if rms is None else get_args(Control)
+    if found is None and kind not in known:
         raise LsnsError(
             f"control {kind!r} needs to know more of {target.label} than a mask says; "
             "localize it here (as in language@1) or leave that control out"
@@ -489,13 +515,10 @@ def _controls_of_kind(
     if found is not None and kind == DECOY:
         masks = decoy_masks(found, target.mask, seeds, barred=target.barred)
         return [(kind, seed, mask) for seed, mask in zip(seeds, masks, strict=True)]
-    if found is not None:
-        # Beside every kind, so that its manifest says how well it matches.
-        needed["magnitudes"] = found.rms
-    if found is not None and kind == OUTLIERS:
-        needed["outliers"] = found.outlier_units
+    # Magnitudes beside every kind, so that its manifest says how well it matches.
+    arrays = {"magnitudes": rms, "outliers": target.outlier_units}
     # The mask's own units may be drawn, or p would be too small; see `control_mask`.
-    options: Any = {"kind": kind, "barred": target.barred, "outside": False, **needed}
+    options: Any = {"kind": kind, "barred": target.barred, "outside": False, **arrays}
     return [(kind, seed, control_mask(target.mask, seed=seed, **options)) for seed in seeds]
 
 

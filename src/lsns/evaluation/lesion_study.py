@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,10 +40,20 @@ from lsns.evaluation.statistics import RESAMPLES, check_resamples
 from lsns.evaluation.study import Study
 from lsns.evaluation.summary import dissociate, measure_outcome, summarize
 from lsns.localization import Localization, localize
+from lsns.magnitudes import Magnitudes, measure_magnitudes
 from lsns.models.factory import ModelRequest, check_model
 from lsns.models.subject import Subject
 from lsns.plugins import permit
-from lsns.store import Store, digest_of, locked, prepare_folder, read_json, write_json
+from lsns.stimuli.networks import load_contrast
+from lsns.store import (
+    Store,
+    digest_of,
+    locked,
+    prepare_folder,
+    read_json,
+    results_folder,
+    write_json,
+)
 from lsns.work import Chunk, run
 
 if TYPE_CHECKING:
@@ -93,7 +104,8 @@ def evaluate(
             `lm-eval:TASK`; `language=`, `theory-of-mind=`, `multiple-demand=` or `other=` in front
             says what one asks for; language is one side of the double dissociation.
         controls: of `uniform`, `layer`, `magnitude`, `decoy`, `least` and `outliers`; None: the
-            first five (a mask alone: uniform and layer), as far as there are units for them.
+            first five (a mask alone: uniform and layer), as far as there are units for them. For
+            magnitude or outliers of a mask alone the model reads the built-in language stimuli.
         split_outliers: lesion each mask that has outlier units three times: all of it, these
             alone (`language@1 outliers`), and the rest (`language@1 rest`), each with its own
             controls. Those of the rest have no outliers; of all, some have as many.
@@ -136,7 +148,13 @@ def evaluate(
         lambda spec: _find(subject, spec, cache_dir, allow_code, workers, progress),
         split_outliers=split_outliers,
     )
-    conditions = make_conditions(targets, controls=controls, seeds=seeds, modes=modes)
+    conditions = make_conditions(
+        targets,
+        controls=controls,
+        seeds=seeds,
+        modes=modes,
+        measure=cache(lambda: _magnitudes(subject, cache_dir, engine, progress)),
+    )
     transferred = _transferred(subject, targets)
     front = _front(subject, prefix, Path(output_dir))
     cells = _Run(subject, conditions, chosen, front, folder, engine, batch_size)
@@ -512,6 +530,16 @@ def _find(
         cache_dir=cache_dir,
         workers=workers,
         progress=progress,
+    )
+
+
+def _magnitudes(
+    subject: Subject, cache_dir: str | Path | None, engine: Engine, progress: bool
+) -> Magnitudes:
+    """How large the units of the model are over the built-in language stimuli."""
+    folder, texts = prepare_folder(results_folder(cache_dir)), load_contrast("language").texts
+    return measure_magnitudes(
+        folder, subject.fingerprint, texts, subject, engine, progress=progress
     )
 
 
