@@ -105,7 +105,7 @@ def test_a_whole_run(here, loads):
     assert found.nmd is not None
     assert found.nmd.mask.count == UNITS
     assert found.nmd.manifest["selection"]["method"] == "nmd"
-    assert (found.audit or {})["conclusion"] == result.audit.conclusion
+    assert found.audit.conclusion == result.audit.conclusion
     assert found.summary == result.study.summary
 
 
@@ -327,7 +327,7 @@ def runs_in(folder: Path) -> set[str | None]:
     found = read_results(folder)
     parts = [found.localization, found.nmd]
     runs = {part.manifest.get("run") for part in parts if part is not None}
-    runs |= {found.audit["manifest"].get("run")} if found.audit else set()
+    runs |= {found.audit.manifest.get("run")} if found.audit else set()
     return runs
 
 

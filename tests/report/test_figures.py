@@ -24,7 +24,7 @@ from lsns.report.figures import COLUMN, KINDS, draw_svg, plot, save_chart, write
 from lsns.report.figures_study import _longest_series, _of_mask, lesions_of
 from lsns.report.figures_units import _expected_recurring, _name_masks, _over_median, _recurring
 from lsns.report.results import read_results
-from lsns.report.style import CONTROL_LOOKS, PAPER, one_two_five, spaced
+from lsns.report.style import CONTROL_LOOKS, _spaced, one_two_five
 from tests.report.conftest import (
     DOSES,
     OUTLIER_DIMENSIONS,
@@ -57,7 +57,7 @@ def largest(chart):
 
 
 def svg_of(chart):
-    return ET.fromstring(draw_svg(chart.to_dict(), PAPER, COLUMN))
+    return ET.fromstring(draw_svg(chart.to_dict(), COLUMN))
 
 
 def marks(svg, kind):
@@ -92,12 +92,12 @@ def test_heatmap_has_a_column_for_each_model(models):
     chart = plot("heatmap", *models)
     rows = rows_of(chart, "model")
     for place, item in enumerate(models):
-        own = [row for row in rows if row["left"] == place - 0.5]
+        own = [row for row in rows if row["place"] == place]
         units = item.localization.mask.units
         assert {row["model"] for row in own} == {item.manifest["model"]["label"]}
         assert np.allclose([row["% of layer"] for row in own], 100 * units.mean(axis=1))
         # Models of any depth fill the column: relative depth.
-        assert (own[0]["top"], own[-1]["bottom"]) == (0, 100)
+        assert (own[0]["start"], own[-1]["end"]) == (0, 100)
     svg = svg_of(chart)
     assert len(marks(svg, "rect")[0]) == len(rows)
     assert "Depth (% of layers)" in words(svg)
@@ -294,34 +294,36 @@ def test_dose_is_of_one_series(results):
 
 
 def test_reliability(results):
-    rows = results.section("reliability")["rows"]
+    rows = results.audit.reliability.rows
     drawn = largest(plot("reliability", results))
     for split, name in (("halves", "halves (n = 20)"), ("folds", "folds (n = 10)")):
-        of_split = [row for row in rows if row["split"] == split]
+        of_split = [row for row in rows if row.split == split]
         own = [row for row in drawn if row["series"] == name]
-        assert np.allclose([row["Dice"] for row in own], [row["dice"] for row in of_split])
-        assert np.allclose([r["at"] for r in own], [r["percentage"] for r in of_split], rtol=0.05)
-        assert [row["low"] for row in own] == [row["dice_low"] for row in of_split]
+        assert np.allclose([row["dice"] for row in own], [row.dice for row in of_split])
+        assert np.allclose([r["at"] for r in own], [r.percentage for r in of_split], rtol=0.05)
+        assert [row["low"] for row in own] == [row.dice_low for row in of_split]
     svg = svg_of(plot("reliability", results))
     # Folds were not shuffled: nothing is drawn for that.
     assert [len(group) for group in marks(svg, "symbol")] == [8, 4]
-    assert [row["Dice"] for row in rows_of(plot("reliability", results), "at", "Dice")
+    assert [row["dice"] for row in rows_of(plot("reliability", results), "at", "dice")
             if "series" not in row] == [0.005, 0.01, 0.02, 0.05]  # fmt: skip
 
 
 def test_reliability_of_a_number_of_units(results):
-    rows = [
-        row | ({"percentage": None, "units": 288} if row["percentage"] == 2 else {})
-        for row in results.section("reliability")["rows"]
-    ]
-    chart = plot("reliability", replace(results, audit={"reliability": {"rows": rows}}))
-    own = [row["% of units"] for row in largest(chart) if row["this mask"]]
+    reliability = results.audit.reliability
+    rows = tuple(
+        replace(row, percentage=None, units=288) if row.percentage == 2 else row
+        for row in reliability.rows
+    )
+    audit = replace(results.audit, reliability=replace(reliability, rows=rows))
+    chart = plot("reliability", replace(results, audit=audit))
+    own = [row["percentage"] for row in largest(chart) if row["chosen"]]
     assert own == [25, 25]
 
 
 def test_profile(results):
     rows = rows_of(plot("profile", results), "condition")
-    assert [row["response (SD)"] for row in rows] == [0.52, -0.5, 0.2]
+    assert [row["mean"] for row in rows] == [0.52, -0.5, 0.2]
     svg = svg_of(plot("profile", results))
     assert [len(group) for group in marks(svg, "symbol")] == [3]
     assert {"positive", "(40 items)", "unconnected words", "(24 items)"} <= set(words(svg))
@@ -336,7 +338,7 @@ def test_protocols(results, made):
     assert [len(group) for group in marks(svg, "symbol")] == [6]
     assert f"Shared units (of {made.mask.count})" in words(svg)
     with pytest.raises(LsnsError, match="overlaps of the audit is empty"):
-        plot("protocols", replace(results, audit={"overlaps": []}))
+        plot("protocols", replace(results, audit=replace(results.audit, overlaps=())))
 
 
 # How it is drawn.
@@ -460,14 +462,14 @@ def test_panels_for_every_benchmark(results):
 
 
 def test_names_tell_masks_apart(models, results):
-    found = [item.localization for item in models]
-    folders = [item.folder for item in models]
-    assert _name_masks(found, folders) == ["small", "middle", "deep"]
-    pair = [results.localization, results.nmd]
-    assert _name_masks(pair, [results.folder] * 2) == ["T-test", "NMD"]
-    assert _name_masks(pair[:1], [results.folder]) == ["tiny"]
+    found = [(item.localization, item.folder) for item in models]
+    assert _name_masks(found) == ["small", "middle", "deep"]
+    pair = [(one, results.folder) for one in (results.localization, results.nmd)]
+    assert _name_masks(pair) == ["T-test", "NMD"]
+    assert _name_masks(pair[:1]) == ["tiny"]
     # Nothing in the manifests differs: the folders do.
-    assert _name_masks(pair[:1] * 2, folders[:2]) == ["1 small", "2 middle"]
+    same = [(results.localization, item.folder) for item in models[:2]]
+    assert _name_masks(same) == ["1 small", "2 middle"]
 
 
 def test_networks_of_one_model_are_named_by_network(results):
@@ -502,7 +504,7 @@ def test_what_is_missing_is_said(results, kind, gone, message):
 
 
 def test_why_a_section_is_missing_is_said(results):
-    audit = {"selectivity": None, "missing": {"selectivity": "one fold only"}}
+    audit = replace(results.audit, selectivity=None, missing={"selectivity": "one fold only"})
     with pytest.raises(LsnsError, match="profile cannot be drawn: one fold only"):
         plot("profile", replace(results, audit=audit))
 
@@ -518,9 +520,9 @@ def test_lesions_of_has_the_controls_of_each(results):
 
 
 def test_ticks_of_a_logarithmic_axis():
-    assert spaced([1.0]) == [1.0]
-    assert spaced([5, 1, 2, 2]) == [1, 2, 5]
-    assert spaced([1, 1.01, 10]) == [1, 10]
+    assert _spaced([1.0]) == [1.0]
+    assert _spaced([5, 1, 2, 2]) == [1, 2, 5]
+    assert _spaced([1, 1.01, 10]) == [1, 10]
     assert np.allclose(one_two_five(0.4, 30), [0.5, 1, 2, 5, 10, 20])
 
 

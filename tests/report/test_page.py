@@ -135,9 +135,9 @@ def test_the_finding(read, results, made):
     assert "cut to their first 12 tokens and read at the last token" in text
     low, high = found.t_values[units].min(), found.t_values[units].max()
     assert f"t ranges from {low:.2f} to {high:.2f}" in text
-    assert results.audit["conclusion"] in text
-    for row in results.section("findings"):
-        assert row["sentence"] in text
+    assert results.audit.conclusion in text
+    for row in results.audit.findings:
+        assert row.sentence in text
     # Caveats before what stands, each with its level in words.
     assert text.index("outlier dimensions.") < text.index("Halves of the items")
     levels = re.findall(r"(?m)^(bad|caution|open|good)$", text)
@@ -242,8 +242,8 @@ def test_tables_hold_the_numbers_to_sort_by(read, results):
     for row in results.summary:
         if row.condition == "lesion":
             assert str(row.value) in values
-    for row in results.section("confounds"):
-        assert str(row["g"]) in values
+    for row in results.audit.confounds:
+        assert str(row.g) in values
 
 
 def test_continuations_side_by_side(read, results):
@@ -263,7 +263,7 @@ def test_a_continuation_of_nothing_says_so(results):
 
 def test_manifests_and_what_reproduces_them(read, results):
     found = manifests_on(read)
-    assert found == [results.manifest, results.study.manifest, results.audit["manifest"]["audit"]]
+    assert found == [results.manifest, results.study.manifest, results.audit.manifest["audit"]]
     reproduce = read.texts["reproduce"]
     assert "lsns run config.yaml" in reproduce
     assert results.config in reproduce
@@ -314,7 +314,8 @@ def test_a_study_alone(results_folder):
 
 
 def test_why_a_part_of_the_audit_is_missing(results):
-    audit = {**results.audit, "reliability": None, "missing": {"reliability": "too few items"}}
+    missing = {"reliability": "too few items"}
+    audit = replace(results.audit, reliability=None, missing=missing)
     read = Reader(make_page(replace(results, audit=audit)))
     assert "Not shown: too few items." in read.texts["absent-reliability"]
     assert "not measured: too few items" in read.texts["finding"]
@@ -331,14 +332,15 @@ def test_one_percentage_has_no_dose(results):
 def test_numbers_that_json_does_not_have(results):
     found = results.localization
     broken = replace(found, t_values=np.full_like(found.t_values, np.nan))
-    rows = [{**row, "g": float("nan")} for row in results.section("confounds")]
-    profile = [{**row, "mean": float("nan")} for row in results.section("selectivity")["profile"]]
-    selectivity = {**results.section("selectivity"), "profile": profile}
-    audit = {**results.audit, "confounds": rows, "selectivity": selectivity}
+    audit, nan = results.audit, float("nan")
+    rows = tuple(replace(row, g=nan) for row in audit.confounds)
+    profile = tuple(replace(row, mean=nan) for row in audit.selectivity.profile)
+    selectivity = replace(audit.selectivity, profile=profile)
+    audit = replace(audit, confounds=rows, selectivity=selectivity)
     page = make_page(replace(results, localization=broken, audit=audit))
     data = json.loads(Reader(page).texts["data"], parse_constant=pytest.fail)
     packed = data["charts"]["profile"]["datasets"].values()
-    assert [d["response (SD)"] for d in packed if "response (SD)" in d] == [[None] * 3]
+    assert [d["mean"] for d in packed if "mean" in d] == [[None] * 3]
 
 
 # Text is only text.
@@ -356,20 +358,15 @@ def hostile_results(results, text):
         name: replace(found, mask=UnitMask(found.mask.units, manifest))
         for name, found in (("localization", results.localization), ("nmd", results.nmd))
     }
-    audit = json.loads(json.dumps(results.audit))
-    audit["conclusion"] = text
-    audit["missing"] = {"calibration": text}
-    audit["calibration"] = None
-    for rows, key in (
-        (audit["findings"], "sentence"),
-        (audit["findings"], "rule"),
-        (audit["confounds"], "measure"),
-        (audit["overlaps"], "name"),
-        (audit["selectivity"]["profile"], "condition"),
-        (audit["reliability"]["rows"][:4], "split"),
-    ):
-        for row in rows:
-            row[key] = text
+    found = results.audit
+    profile = tuple(replace(row, condition=text) for row in found.selectivity.profile)
+    audit = replace(
+        found, conclusion=text, missing={"calibration": text}, calibration=None,
+        findings=tuple(replace(row, sentence=text, rule=text) for row in found.findings),
+        confounds=tuple(replace(row, measure=text) for row in found.confounds),
+        overlaps=tuple(replace(row, name=text) for row in found.overlaps),
+        selectivity=replace(found.selectivity, profile=profile),
+    )  # fmt: skip
     study = results.study.to_dict() | {"about": text, text: text}
     for row in study["summary"]:
         row["target"] += text if row["target"] else ""

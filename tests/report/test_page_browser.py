@@ -187,20 +187,18 @@ def test_a_dose_is_a_point_of_each_line(page: Opened, found: Results):
 
 
 def test_points_of_the_audit(page: Opened, found: Results):
-    rows = found.section("reliability")["rows"]
+    rows = found.audit.reliability.rows
     points = page.ask("points", "reliability")
-    wanted = [row["dice"] for row in rows]
-    wanted += [row["dice_shuffled"] for row in rows if row["dice_shuffled"] is not None]
+    wanted = [row.dice for row in rows]
+    wanted += [row.dice_shuffled for row in rows if row.dice_shuffled is not None]
     np.testing.assert_allclose(sorted(point["y"] for point in points), sorted(wanted), atol=0.003)
-    profile = found.section("selectivity")["profile"]
+    profile = found.audit.selectivity.profile
     places = [point["x"] for point in page.ask("points", "profile")]
-    np.testing.assert_allclose(places, [row["mean"] for row in profile], atol=0.005)
-    overlaps = found.section("overlaps")
+    np.testing.assert_allclose(places, [row.mean for row in profile], atol=0.005)
     places = sorted(point["x"] for point in page.ask("points", "protocols"))
     keys = ("shared", "expected", "expected_by_layer")
-    np.testing.assert_allclose(
-        places, sorted(row[key] for row in overlaps for key in keys), atol=0.05
-    )
+    shared = sorted(getattr(row, key) for row in found.audit.overlaps for key in keys)
+    np.testing.assert_allclose(places, shared, atol=0.05)
 
 
 def test_recurring_dimensions_and_overlap(page: Opened, run: Synthetic):

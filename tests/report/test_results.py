@@ -155,8 +155,11 @@ def of_something_else(folder):
         (in_study("summary", difference=None), "'summary', row 1: difference is None"),
         (in_study("summary", benchmark="new"), "'new' has no intact row"),
         (replace("study/study.json", format=0), "by an earlier version of lsns; run again"),
-        (other_shapes, "holds no localization: scores of shape (2, 3) was expected, found (2, 2)"),
-        (of_something_else, "scores of shape (2, 3) was expected, found nothing"),
+        (
+            other_shapes,
+            "holds no localization: scores: numbers of shape (2, 3) were expected, found (2, 2)",
+        ),
+        (of_something_else, "scores: numbers of shape (2, 3) were expected, found nothing"),
     ],
 )
 def test_damage_is_one_line(results_folder, harm, message):

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmark import LANGUAGE, OTHER
+from lsns.evaluation.benchmark import LANGUAGE
 from lsns.evaluation.conditions import ALL
-from lsns.evaluation.study import DissociationRow, Study, SummaryRow
+from lsns.evaluation.study import SummaryRow
 from lsns.report import style
 from lsns.report.results import Results
-from lsns.report.style import Figure, Look, alt, rule, sized, table, tips, values
+from lsns.report.style import Figure, Look, alt, intervals, number, rule, sized, table, tips
 from lsns.report.visible import LONGEST_HOVER, LONGEST_NAME, shorten, shorten_middle
 from lsns.table import Table
 
+Rows = list[dict[str, Any]]
 # In lanes: between one lesion's lanes and the next's. In pixels: a lane, and a dose-response.
 GAP, LANE, DOSE = 0.6, 15, 170
-_SIDES = (LANGUAGE, OTHER, "gap")
 # Dots of a lane are spread over this much of it, in this many places.
 SPREAD, PLACES = 0.44, 5
 # Characters of a line of a panel's title, and of two lines beside axes.
 TITLE_LINE, LONGEST_TARGET = 36, 36
-_OF_CONDITION = ("lesion", "condition", "units", "change, 95%")
+_HOVER = ("lesion", "condition", "units = size", "change, 95% = changed")
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,7 @@ class Lesion:
 
 def effects(results: Results) -> Figure:
     """A panel for each benchmark: each lesion with its interval, and every control as a dot."""
-    found = _of_mask(lesions_of(results), _digest(results))
-    words = "; ".join(_effect_words(item) for item in found[:6])
-    panels = [_effects(part) for part in _by_benchmark(found)]
-    return Figure(
-        alt.vconcat(*panels),
-        lesion_table("Effects of lesions", found),
-        {"lesions": len(found), "words": words},
-    )
+    return _panels("Effects of lesions", _of_mask(lesions_of(results), _digest(results)), _effects)
 
 
 def dose(results: Results) -> Figure:
@@ -82,13 +76,20 @@ def dose(results: Results) -> Figure:
             "the study has one percentage; a dose-response needs two or more, as in "
             "lsns evaluate --percentage 0.5,1,2"
         )
-    words = "; ".join(_effect_words(item) for item in found[:6])
-    panels = [_dose(part) for part in _by_benchmark(found)]
-    return Figure(
-        alt.vconcat(*panels),
-        lesion_table("Dose and response", found),
-        {"words": words},
+    return _panels("Dose and response", found, _dose)
+
+
+def _panels(title: str, lesions: Sequence[Lesion], draw: Callable[[list[Lesion]], Any]) -> Figure:
+    panels: defaultdict[str, list[Lesion]] = defaultdict(list)
+    for item in lesions:
+        panels[item.row.benchmark].append(item)
+    words = "; ".join(
+        f"{shorten(item.row.target, LONGEST_HOVER)} on {shorten(item.row.benchmark, LONGEST_HOVER)}"
+        f": {item.change(item.row)[0]:+.2f} {item.unit}"
+        for item in lesions[:6]
     )
+    chart = alt.vconcat(*map(draw, panels.values()))
+    return Figure(chart, lesion_table(title, lesions), {"lesions": len(lesions), "words": words})
 
 
 def lesions_of(results: Results) -> list[Lesion]:
@@ -98,24 +99,24 @@ def lesions_of(results: Results) -> list[Lesion]:
         LsnsError: there is none.
     """
     study = results.study
-    rows = [] if study is None else [row for row in study.summary if row.condition == "lesion"]
-    if study is None or not rows:
+    if study is None or not any(row.condition == "lesion" for row in study.summary):
         raise LsnsError("there is no study of a lesion; lsns evaluate makes one")
-    controls: dict[tuple[str, ...], dict[str, list[SummaryRow]]] = {}
-    for row in study.summary:
-        if row.condition == "control":
-            controls.setdefault(_key(row), {}).setdefault(row.control, []).append(row)
-    found: list[Lesion] = []
-    for row in rows:
-        own, known = controls.get(_key(row), {}), [*style.CONTROL_LOOKS]
-        kinds = sorted(own, key=lambda kind: known.index(kind) if kind in known else len(known))
-        p_values = {one.kind: one.p for one in study.controls_of(row)}
-        found.append(Lesion(row, {kind: own[kind] for kind in kinds}, p_values))
-    return found
-
-
-def _key(row: SummaryRow) -> tuple[str, ...]:
-    return row.benchmark, row.target, row.mode
+    usual = {kind: place for place, kind in enumerate(style.CONTROL_LOOKS)}
+    controls = [row for row in study.summary if row.condition == "control"]
+    controls.sort(key=lambda row: usual.get(row.control, len(usual)))
+    found: dict[tuple[str, ...], dict[str, list[SummaryRow]]] = {}
+    for row in controls:
+        of_lesion = found.setdefault((row.benchmark, row.target, row.mode), {})
+        of_lesion.setdefault(row.control, []).append(row)
+    return [
+        Lesion(
+            row,
+            found.get((row.benchmark, row.target, row.mode), {}),
+            {one.kind: one.p for one in study.controls_of(row)},
+        )
+        for row in study.summary
+        if row.condition == "lesion"
+    ]
 
 
 def own_lesion(results: Results) -> list[Lesion]:
@@ -140,65 +141,29 @@ def own_lesion(results: Results) -> list[Lesion]:
 
 def lesion_table(title: str, lesions: Iterable[Lesion]) -> Table:
     """Each lesion on each benchmark, and each kind of its controls."""
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     for item in lesions:
-        rows += [_lesion_row(item), *(_control_row(item, kind) for kind in item.controls)]
+        rows += [_lesion(item), *(_controls(item, kind) for kind in item.controls)]
     return table(title, rows, "benchmark", "lesion", "condition", "units", "outliers:.4g",
                  "value:#.4g", "change:+.2f", "unit",
                  "95%, or range of controls = {low:+.2f} to {high:+.2f}", "controls",
                  "p of lesion:p")  # fmt: skip
 
 
-def dissociation_table(results: Results) -> Table | None:
-    """The effect on language, on other benchmarks, and the gap; None if the study has none."""
-    if results.study is None or not results.study.dissociation:
-        return None
-    rows = [_dissociated(row, results.study) for row in results.study.dissociation]
-    names = [name for side in _SIDES for name in (f"{side} (points):+.1f", _interval(side))]
-    return table("Language against other benchmarks", rows, "lesion", "mode", *names,
-                 "closest controls", "p of gap:p")  # fmt: skip
-
-
-def _dissociated(row: DissociationRow, study: Study) -> dict[str, Any]:
-    ends = {"": "points", "_low": "low", "_high": "high"}
-    values = {
-        f"{side} ({words})": 100 * getattr(row, f"{side}{end}")
-        for side in _SIDES
-        for end, words in ends.items()
-    }
-    # The kind of control that the lesion is least different from.
-    kinds = [one for one in study.controls_of(row) if one.p is not None]
-    closest = max(kinds, key=lambda one: one.p or 0.0, default=None)
-    words = None if closest is None else shorten(style.control_look(closest.kind).words)
-    about = {"lesion": shorten_middle(row.target), "mode": row.mode}
-    return about | values | {"closest controls": words, "p of gap": closest and closest.p}
-
-
-def _interval(side: str) -> str:
-    return f"95% {side} = {{{side} (low):+.1f}} to {{{side} (high):+.1f}}"
-
-
-def _by_benchmark(lesions: Sequence[Lesion]) -> list[list[Lesion]]:
-    found: dict[str, list[Lesion]] = {}
-    for item in lesions:
-        found.setdefault(item.row.benchmark, []).append(item)
-    return list(found.values())
-
-
-def _of_mask(lesions: Sequence[Lesion], digest: str | None) -> list[Lesion]:
+def _of_mask(lesions: Sequence[Lesion], digest: str | None) -> Sequence[Lesion]:
     """Those of one mask and of its parts; all of them if the mask was not lesioned."""
     own = [item for item in lesions if item.row.whole == digest]
-    return own if any(item.row.part == ALL for item in own) else list(lesions)
+    return own if any(item.row.part == ALL for item in own) else lesions
 
 
 def _longest_series(lesions: Sequence[Lesion]) -> list[Lesion]:
     """Those of masks that differ in percentage alone; empty if there are not two percentages."""
-    series: dict[tuple[str, str], set[float | None]] = {}
+    series: defaultdict[tuple[str, str], list[Lesion]] = defaultdict(list)
     for item in lesions:
-        series.setdefault((item.row.series, item.row.mode), set()).add(item.row.percentage)
-    longest = max(series, key=lambda name: len(series[name]))
-    found = [item for item in lesions if (item.row.series, item.row.mode) == longest]
-    return sorted(found, key=_percentage) if len(series[longest]) > 1 else []
+        series[item.row.series, item.row.mode].append(item)
+    amounts = {key: len({item.row.percentage for item in found}) for key, found in series.items()}
+    longest = max(amounts, key=lambda key: amounts[key])
+    return sorted(series[longest], key=_percentage) if amounts[longest] > 1 else []
 
 
 def _percentage(item: Lesion) -> float:
@@ -208,7 +173,8 @@ def _percentage(item: Lesion) -> float:
 def _effects(lesions: Sequence[Lesion]) -> alt.LayerChart:
     """A lane for each lesion and one below for each kind of its controls."""
     modes = len({item.row.mode for item in lesions})
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
+    means: Rows = []
     names: dict[float, list[str]] = {}
     heads: list[float] = []
     top = 0.0
@@ -216,141 +182,116 @@ def _effects(lesions: Sequence[Lesion]) -> alt.LayerChart:
         mode = f", {item.row.mode}" if modes > 1 else ""
         heads.append(top)
         names[top] = style.lines_of(shorten_middle(item.row.target + mode, LONGEST_TARGET))[:2]
-        rows.append(_mark(item, item.row, "lesion") | {"lane": top})
+        rows.append(_lesion(item) | {"lane": top})
         # A second line needs room.
         top += 1 + GAP * (len(names[top]) - 1)
         for kind in item.controls:
             names[top] = [shorten(style.control_look(kind).words, style.NAME_LINE)]
             rows += _dots(item, kind, top)
+            if len(item.controls[kind]) > 1:
+                mean = {name: _controls(item, kind)[name] for name in ("condition", "change")}
+                means.append(mean | {"lane": top - 0.36, "below": top + 0.36})
             top += 1
         top += GAP
-    kinds = list(dict.fromkeys(["lesion", *(kind for item in lesions for kind in item.controls)]))
-    axis = style.named_axis(list(names.values()), list(names), heads)
-    y = style.down("lane", -0.6, top - GAP - 0.4, axis)
-    chart = alt.Chart(values(rows)).encode(y=y)
-    ends = chart.transform_filter("isValid(datum.low)").mark_rule(color=style.INK, strokeWidth=1.4)
+    kinds = dict.fromkeys(["lesion", *(kind for item in lesions for kind in item.controls)])
+    y = style.lanes("lane", names, top - GAP - 0.4, heads)
+    chart = style.chart(rows, y=y)
     dots = chart.mark_point(filled=True, opacity=0.8, size=30).encode(
-        style.measured("change", _axis_title(lesions[0])),
-        tooltip=tips(*_OF_CONDITION, "value"),
+        x=style.amount("change", _axis_title(lesions[0])),
+        tooltip=tips(*_HOVER, "value = measured"),
         **style.looks("kind", [_look(kind) for kind in kinds], "color", "shape", legend=None),
     )
-    means = alt.Chart(values(_means(rows))).mark_rule(color=style.INK, strokeWidth=1.4)
-    means = means.encode(x="mean:Q", y=y, y2="below:Q", tooltip=tips("of", "mean:+.3g"))
-    drawn = rule(0, vertical=True) + ends.encode(x="low:Q", x2="high:Q") + dots + means
+    ends = intervals(chart.transform_filter("isValid(datum.low)"), "x", color=style.INK)
+    ticks = style.chart(means, y=y).mark_rule(color=style.INK, strokeWidth=1.4)
+    ticks = ticks.encode(x="change:Q", y2="below:Q", tooltip=tips("condition", "change:+.3g"))
+    drawn = rule("x", 0) + ends + dots + ticks
     return sized(drawn, LANE * (top - GAP + 0.2), _title(lesions[0]))
 
 
-def _dots(item: Lesion, kind: str, lane: float) -> list[dict[str, Any]]:
+def _dots(item: Lesion, kind: str, lane: float) -> Rows:
     """Every control of a kind: spread over its lane in a fixed pattern, nothing at random."""
     rows = item.controls[kind]
-    alone = len(rows) == 1
-    shifts = [
-        0.0 if alone else SPREAD * ((n % PLACES) / (PLACES - 1) - 0.5) for n in range(len(rows))
-    ]
+    spread = SPREAD if len(rows) > 1 else 0.0
     return [
-        _mark(item, row, kind) | {"lane": lane + shift, "middle": lane, "low": None, "high": None}
-        for row, shift in zip(rows, shifts, strict=True)
-    ]
-
-
-def _means(rows: Sequence[style.Row]) -> list[dict[str, Any]]:
-    """The mean of each lane that has several controls."""
-    lanes: dict[float, list[style.Row]] = {}
-    for row in rows:
-        if "middle" in row:
-            lanes.setdefault(row["middle"], []).append(row)
-    return [
-        {
-            "of": f"mean of {len(drawn)} {drawn[0]['kind']} controls",
-            "mean": float(np.mean([row["change"] for row in drawn])),
-            **{"lane": lane - 0.36, "below": lane + 0.36},
-        }
-        for lane, drawn in lanes.items()
-        if len(drawn) > 1
+        _condition(item, row, kind)
+        | {"lane": lane + spread * (n % PLACES / (PLACES - 1) - 0.5), "low": None, "high": None}
+        for n, row in enumerate(rows)
     ]
 
 
 def _dose(lesions: Sequence[Lesion]) -> alt.LayerChart:
     """The line of the lesion with intervals, and of each kind of control its mean and band."""
-    kinds = list(dict.fromkeys(kind for item in lesions for kind in item.controls))
-    rows = [_mark(item, item.row, "lesion") | {"percentage": _percentage(item)} for item in lesions]
-    for kind in kinds:
-        rows += [_band(item, kind) for item in lesions if kind in item.controls]
-    percentages = [*map(_percentage, lesions)]
+    kinds = dict.fromkeys(kind for item in lesions for kind in item.controls)
+    percentages = [_percentage(item) for item in lesions]
+    rows = [_lesion(item) for item in lesions]
+    rows += [_controls(item, kind) for kind in kinds for item in lesions if kind in item.controls]
     found = [_look(kind) for kind in ("lesion", *kinds)]
     shown = style.looks("kind", found, "color", "shape", "strokeDash")
-    x = style.log_x("percentage", "Units lesioned (% of all)", percentages)
-    chart = alt.Chart(values(rows)).encode(x=x, color=shown["color"])
+    x = style.log("percentage", "Units lesioned (% of all)", percentages)
+    chart = style.chart(rows, x=x, color=shown["color"])
     is_lesion = f"datum.kind == '{style.LESION.words}'"
-    bands = chart.transform_filter(f"!({is_lesion}) && datum.low < datum.high").mark_area(
-        opacity=0.16
-    )
-    ends = chart.transform_filter(is_lesion).mark_rule(strokeWidth=1.4)
-    y = alt.Y("change:Q", title=_axis_title(lesions[0]))
+    bands = chart.transform_filter(f"!({is_lesion}) && datum.low < datum.high")
+    bands = bands.mark_area(opacity=0.16).encode(y="low:Q", y2="high:Q")
+    y = number("change", _axis_title(lesions[0]))
     lines = chart.mark_line(strokeWidth=1.5).encode(y=y, strokeDash=shown["strokeDash"])
-    dots = chart.mark_point(filled=True, size=36, opacity=1)
-    dots = dots.encode(
-        y="change:Q", shape=shown["shape"], tooltip=tips("percentage", *_OF_CONDITION)
-    )
-    drawn = rule(0) + bands.encode(y="low:Q", y2="high:Q") + ends.encode(y="low:Q", y2="high:Q")
-    return sized(drawn + lines + dots, DOSE, _title(lesions[0]))
+    shape, tooltip = shown["shape"], tips("percentage", *_HOVER)
+    dots = style.dots(chart, 36, y="change:Q", shape=shape, tooltip=tooltip)
+    ends = intervals(chart.transform_filter(is_lesion), "y")
+    return sized(rule("y", 0) + bands + ends + lines + dots, DOSE, _title(lesions[0]))
 
 
-def _band(item: Lesion, kind: str) -> dict[str, Any]:
-    changes = item.changes(kind)
-    return {
-        "percentage": _percentage(item),
-        **{"lesion": shorten_middle(item.row.target, LONGEST_HOVER), "units": item.row.units},
-        **{"kind": _look(kind).words, "condition": f"mean of {len(changes)} controls"},
-        **{"change": float(np.mean(changes)), "low": min(changes), "high": max(changes)},
-        "change, 95%": f"{np.mean(changes):+.3g}, from {min(changes):+.3g} to {max(changes):+.3g}",
-    }
-
-
-def _mark(item: Lesion, row: SummaryRow, kind: str) -> dict[str, Any]:
-    """What is said of a condition where it is drawn."""
+def _condition(item: Lesion, row: SummaryRow, kind: str) -> dict[str, Any]:
+    """What is drawn, listed and said of a condition: the lesion, or a control of it."""
     form = ".2f" if row.measure == "perplexity" else ".3f"
     change, low, high = item.change(row)
     seed = "" if row.seed is None else f", seed {row.seed}"
     known = "" if row.outlier_units is None else f", {row.outlier_units} of them outliers"
     return {
-        **{"lesion": shorten_middle(row.target, LONGEST_HOVER), "kind": _look(kind).words},
+        "benchmark": shorten(row.benchmark),
+        "lesion": shorten_middle(row.target, LONGEST_HOVER),
+        "percentage": _percentage(item),
+        "kind": _look(kind).words,
         "condition": kind if kind == "lesion" else f"{_look(kind).words}{seed}",
-        "units": f"{row.units}{known}",
-        "value": f"{row.measure} {row.value:{form}} ({row.low:{form}} to {row.high:{form}})",
-        "change, 95%": f"{change:+.3g} {item.unit} ({low:+.3g} to {high:+.3g})",
-        **{"change": change, "low": low, "high": high},
+        "units": row.units,
+        "outliers": row.outlier_units,
+        "value": row.value,
+        "unit": item.unit,
+        "change": change,
+        "low": low,
+        "high": high,
+        "size": f"{row.units}{known}",
+        "measured": f"{row.measure} {row.value:{form}} ({row.low:{form}} to {row.high:{form}})",
+        "changed": f"{change:+.3g} {item.unit} ({low:+.3g} to {high:+.3g})",
+    }
+
+
+def _lesion(item: Lesion) -> dict[str, Any]:
+    return _condition(item, item.row, "lesion")
+
+
+def _controls(item: Lesion, kind: str) -> dict[str, Any]:
+    """The mean and range of all controls of a kind."""
+    rows, changes = item.controls[kind], item.changes(kind)
+    known = [row.outlier_units for row in rows if row.outlier_units is not None]
+    change, low, high = float(np.mean(changes)), min(changes), max(changes)
+    words = _look(kind).words
+    return _lesion(item) | {
+        "kind": words,
+        "condition": words + f", mean of {len(rows)}" * (len(rows) > 1),
+        "outliers": float(np.mean(known)) if known else None,
+        "value": float(np.mean([row.value for row in rows])),
+        "change": change,
+        "low": low,
+        "high": high,
+        "size": f"{item.row.units}",
+        "changed": f"{change:+.3g}, from {low:+.3g} to {high:+.3g}",
+        "controls": len(rows),
+        "p of lesion": item.p_values.get(kind),
     }
 
 
 def _look(kind: str) -> Look:
     return style.LESION if kind == "lesion" else style.control_look(kind)
-
-
-def _lesion_row(item: Lesion) -> dict[str, Any]:
-    row, (change, low, high) = item.row, item.change(item.row)
-    return {
-        **{"benchmark": shorten(row.benchmark), "lesion": shorten_middle(row.target)},
-        **{"condition": "lesion", "units": row.units, "outliers": row.outlier_units},
-        **{"value": row.value, "change": change, "unit": item.unit, "low": low, "high": high},
-    }
-
-
-def _control_row(item: Lesion, kind: str) -> dict[str, Any]:
-    controls, changes = item.controls[kind], item.changes(kind)
-    known = [row.outlier_units for row in controls if row.outlier_units is not None]
-    words = shorten(style.control_look(kind).words) + ", mean" * (len(controls) > 1)
-    return _lesion_row(item) | {
-        **{"condition": words, "outliers": float(np.mean(known)) if known else None},
-        **{"value": float(np.mean([row.value for row in controls])), "controls": len(controls)},
-        **{"change": float(np.mean(changes)), "low": min(changes), "high": max(changes)},
-        "p of lesion": item.p_values.get(kind),
-    }
-
-
-def _effect_words(item: Lesion) -> str:
-    target, benchmark = (shorten(t, LONGEST_HOVER) for t in (item.row.target, item.row.benchmark))
-    return f"{target} on {benchmark}: {item.change(item.row)[0]:+.2f} {item.unit}"
 
 
 def _title(item: Lesion) -> alt.TitleParams:

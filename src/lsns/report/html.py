@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 # The text of the page is larger than that of a paper, and its charts are higher.
 HIGHER = 1.35
 # What has a meaning in an address or in an attribute.
-_QUOTED = {"%": "%25", "#": "%23", "&": "%26", '"': "%22", "<": "%3C", ">": "%3E"}
+_QUOTED = {ord(character): f"%{ord(character):02X}" for character in '%#&"<>'}
 # Letters that are written from right to left, and the spaces between words of them.
 _LEFTWARD = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\U00010800-\U00010fff\U0001e800-\U0001efff]+"
 _LEFTWARD_WORDS = re.compile(rf"{_LEFTWARD}(?: +{_LEFTWARD})*")
@@ -105,10 +104,10 @@ def _json_in_html(content: Any) -> str:
     >>> _json_in_html({"name": "</script>"})
     '{"name":"\\u003c/script\\u003e"}'
     """
-    text = json.dumps(_finite(content), allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    # Null for numbers that JSON does not have.
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
+    text = json.dumps(finite, allow_nan=False, separators=(",", ":"))
+    return text.translate({ord(character): f"\\u{ord(character):04x}" for character in "<>&"})
 
 
 def json_for_people(content: Any) -> str:
@@ -122,26 +121,14 @@ def json_for_people(content: Any) -> str:
     return text.translate({ord(c): json.dumps(c)[1:-1] for c in hidden})
 
 
-def _finite(content: Any) -> Any:
-    """Null for numbers that JSON does not have."""
-    if isinstance(content, Mapping):
-        return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
 def _policy(*scripts: str) -> str:
     """Nothing is loaded from anywhere, and no other script than these runs."""
-    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
 def asset(name: str) -> str:
@@ -160,7 +147,8 @@ def _environment() -> Environment:
         loader=PackageLoader("lsns.report"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_finalize,
+        # Hidden characters are seen in whatever a template writes. What is markup is ours.
+        finalize=lambda value: visible_text(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -174,20 +162,12 @@ def _picture(svg: str) -> Markup:
     """SVG as the address of an image: nothing in it is part of the page."""
     from markupsafe import Markup
 
-    shorter = re.sub(
-        r'(?<= )(d|transform)="[^"<]*"', _rounded, svg.replace(' aria-hidden="true"', "")
-    )
-    quoted = "".join(_QUOTED.get(character, character) for character in shorter)
-    return Markup(f"data:image/svg+xml,{quoted}")  # noqa: S704
+    def rounded(found: re.Match[str]) -> str:
+        return re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", found[0])
 
-
-def _rounded(found: re.Match[str]) -> str:
-    return re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", found[0])
-
-
-def _finalize(value: Any) -> Any:
-    """Whatever the template writes: hidden characters are seen. What is markup is ours."""
-    return visible_text(value) if type(value) is str else value
+    plain = svg.replace(' aria-hidden="true"', "")
+    shorter = re.sub(r'(?<= )(d|transform)="[^"<]*"', rounded, plain)
+    return Markup(f"data:image/svg+xml,{shorter.translate(_QUOTED)}")  # noqa: S704
 
 
 @cache

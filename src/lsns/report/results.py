@@ -22,28 +22,31 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from lsns.analysis.outliers import THRESHOLD
 from lsns.analysis.results import load_results
 from lsns.audits.audit import Audit
 from lsns.errors import LsnsError
 from lsns.evaluation.study import Study, SummaryRow
+from lsns.localization import Localization
 from lsns.mask import UnitMask, check_manifest
 from lsns.store import read_bytes
 from lsns.typed import as_typed, read_object
 
 Array = np.ndarray[Any, Any]
-Row = Mapping[str, Any]
-
 LOCALIZATION, NMD = "localization.npz", "localization-nmd.npz"
 AUDIT, CONTINUATIONS = "audit.json", "continuations.json"
 STUDIES = ("study/study.json", "study.json")
 CONFIG, VERSIONS, TEXT = "config.yaml", "versions.json", "localization.txt"
 PAGE = "report.html"
-MAPS = ("scores", "t_values", "adjusted_p_values", "magnitudes", "outliers")
+# Named as the fields are, but for the p-values, and in their order.
+_MAPS = ("scores", "t_values", "adjusted_p_values", "magnitudes", "outliers")
 
 # Far above all that a model computes, and far from where sums overflow.
-LARGEST = 1e100
+_LARGEST = 1e100
 # In front of the run's digest, in the last line of a config.
 RUN_LINE = "# run: "
+# What only a run writes; all else may be written by a command of its own.
+_OF_A_RUN = (LOCALIZATION, NMD, CONTINUATIONS)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class ScoredUnits:
         p_values: adjusted over all units.
         magnitudes: mean |activation|.
         outliers: all outlier units of the model, selected or not.
+        outlier_threshold: how many times the median of its layer an outlier's magnitude exceeds.
     """
 
     mask: UnitMask
@@ -97,6 +101,7 @@ class ScoredUnits:
     p_values: Float[Array, "n_layers hidden_size"]
     magnitudes: Float[Array, "n_layers hidden_size"]
     outliers: Bool[Array, "n_layers hidden_size"]
+    outlier_threshold: float = THRESHOLD
 
     @property
     def manifest(self) -> Mapping[str, Any]:
@@ -109,10 +114,10 @@ class Results:
     """What a results folder holds; None for what is not there.
 
     Attributes:
-        folder: where it was read from.
+        folder: where it was read from; None: from nowhere.
         localization: the mask and its scores.
         nmd: the same for NMD at the same number of units.
-        audit: the object in audit.json; see `section` for its parts.
+        audit: what audit.json holds.
         study: the lesions on benchmarks.
         continuations: each prompt, continued under each condition.
         config: the text of config.yaml.
@@ -120,10 +125,10 @@ class Results:
         text: the text of localization.txt.
     """
 
-    folder: Path
+    folder: Path | None = None
     localization: ScoredUnits | None = None
     nmd: ScoredUnits | None = None
-    audit: Mapping[str, Any] | None = None
+    audit: Audit | None = None
     study: Study | None = None
     continuations: Sequence[Prompt] | None = None
     config: str | None = None
@@ -133,9 +138,8 @@ class Results:
     @property
     def manifest(self) -> Mapping[str, Any]:
         """That of the localization, else of the audit; empty if there is neither."""
-        if self.localization is not None:
-            return self.localization.manifest
-        return (self.audit or {}).get("manifest") or {}
+        part = self.localization or self.audit
+        return {} if part is None else part.manifest
 
     @property
     def summary(self) -> Sequence[SummaryRow]:
@@ -144,7 +148,7 @@ class Results:
 
     def section(self, name: str) -> Any:
         """A section of the audit; None if it could not be computed or there is no audit."""
-        return (self.audit or {}).get(name)
+        return getattr(self.audit, name, None)
 
     def missing(self, name: str) -> str:
         """Why a section of the audit is not there, in words; empty if it is there."""
@@ -152,8 +156,28 @@ class Results:
             return ""
         if self.audit is None:
             return f"there is no {AUDIT}"
-        reasons = self.audit.get("missing") or {}
-        return str(reasons.get(name) or f"{AUDIT} does not have it")
+        return self.audit.missing.get(name) or f"{AUDIT} does not have it"
+
+
+def as_results(found: Results | Study | Audit | Localization | str | Path) -> Results:
+    """Results as they are, or of a folder, or of one thing that was found.
+
+    Raises:
+        LsnsError: as `read_results`.
+    """
+    match found:
+        case Results():
+            return found
+        case Study():
+            return Results(study=found)
+        case Audit():
+            return Results(audit=found)
+        case Localization():
+            maps = (found.scores, found.t_values, found.p_values, found.magnitudes)
+            known = (*maps, found.outlier_units, found.outlier_threshold)
+            return Results(localization=ScoredUnits(found.mask, *known))
+        case _:
+            return read_results(found)
 
 
 def read_results(folder: str | Path) -> Results:
@@ -164,15 +188,24 @@ def read_results(folder: str | Path) -> Results:
             of different runs.
     """
     place = Path(folder)
-    _check_folder(place)
-    study = _first(place, STUDIES)
+    if not place.is_dir():
+        what = "is a file, not a folder" if place.exists() else "is not there"
+        raise LsnsError(f"{place} {what}; give a results folder, as lsns run writes it")
+    known = (LOCALIZATION, AUDIT, *STUDIES)
+    there = [name for name in known if (place / name).is_file()]
+    if not there:
+        raise LsnsError(
+            f"{place} is not a results folder: it has none of {', '.join(known)}; "
+            "lsns run writes one"
+        )
+    studies = [(place / name).parent for name in STUDIES if name in there]
     continuations = _read_continuations(place / CONTINUATIONS)
     results = Results(
         folder=place,
         localization=_read_units(place / LOCALIZATION),
         nmd=_read_units(place / NMD),
         audit=_read_audit(place / AUDIT),
-        study=None if study is None else Study.load(study.parent),
+        study=Study.load(studies[0]) if studies else None,
         continuations=continuations and continuations.prompts,
         config=_read_text(place / CONFIG),
         versions=read_object(place / VERSIONS),
@@ -182,29 +215,12 @@ def read_results(folder: str | Path) -> Results:
     return results
 
 
-def _check_folder(place: Path) -> None:
-    if not place.is_dir():
-        what = "is a file, not a folder" if place.exists() else "is not there"
-        raise LsnsError(f"{place} {what}; give a results folder, as lsns run writes it")
-    known = (LOCALIZATION, AUDIT, *STUDIES)
-    if _first(place, known) is None:
-        raise LsnsError(
-            f"{place} is not a results folder: it has none of {', '.join(known)}; "
-            "lsns run writes one"
-        )
-
-
-def _first(place: Path, names: Sequence[str]) -> Path | None:
-    return next((place / name for name in names if (place / name).is_file()), None)
-
-
 def _read_units(path: Path) -> ScoredUnits | None:
     if not path.exists():
         return None
     mask, metadata = load_results(path)
     try:
-        # Named as the fields are, but for the p-values, and in their order.
-        maps = [_read_map(path, name, metadata, mask.shape) for name in MAPS]
+        maps = [_read_map(name, metadata.get(name), mask.shape) for name in _MAPS]
         manifest = metadata.get("manifest") or {}
         check_manifest(path, manifest)
         json.dumps(manifest)
@@ -213,26 +229,23 @@ def _read_units(path: Path) -> ScoredUnits | None:
         raise LsnsError(f"{path} holds no localization: {error}") from None
 
 
-def _read_map(path: Path, name: str, metadata: Mapping[str, Any], shape: tuple[int, ...]) -> Array:
-    found = metadata.get(name)
-    if not isinstance(found, np.ndarray) or found.shape != shape:
-        what = found.shape if isinstance(found, np.ndarray) else "nothing"
-        raise LsnsError(f"{name} of shape {shape} was expected, found {what}")
-    if found.dtype.kind not in "biuf":
-        raise LsnsError(f"{name} holds no numbers, but {found.dtype}")
-    if name == "magnitudes" and not np.isfinite(found).all():
-        raise LsnsError(f"{name} holds what is no finite number")
-    if (np.abs(found[np.isfinite(found)].astype(np.float64)) > LARGEST).any():
-        raise LsnsError(f"{name} holds numbers above {LARGEST:g}")
-    return found.astype(bool) if name == "outliers" else found.astype(np.float64)
+def _read_map(name: str, found: Any, shape: tuple[int, ...]) -> Array:
+    if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype.kind not in "biuf":
+        what = f"{found.shape} of {found.dtype}" if isinstance(found, np.ndarray) else "nothing"
+        raise LsnsError(f"{name}: numbers of shape {shape} were expected, found {what}")
+    numbers = found.astype(np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    if (np.abs(finite) > _LARGEST).any() or (name == "magnitudes" and finite.size < found.size):
+        raise LsnsError(f"{name} holds what is no finite number up to {_LARGEST:g}")
+    return found.astype(bool) if name == "outliers" else numbers
 
 
-def _read_audit(path: Path) -> dict[str, Any] | None:
+def _read_audit(path: Path) -> Audit | None:
     if not path.exists():
         return None
     audit = Audit.load(path)
     check_manifest(path, audit.manifest)
-    return audit.to_dict()
+    return audit
 
 
 def _read_continuations(path: Path) -> _Continuations | None:
@@ -247,35 +260,27 @@ def _check_one_run(place: Path, results: Results, continuations: _Continuations 
     the parts of one, an audit if it is of the same activations and selection.
     """
     parts = {
-        LOCALIZATION: results.localization and results.localization.manifest.get("run"),
-        NMD: results.nmd and results.nmd.manifest.get("run"),
-        AUDIT: results.audit and (results.audit.get("manifest") or {}).get("run"),
-        STUDIES[0]: results.study and results.study.manifest.get("run"),
-        CONTINUATIONS: continuations and continuations.run,
-        CONFIG: results.config and _run_of_config(results.config),
+        LOCALIZATION: results.localization,
+        NMD: results.nmd,
+        AUDIT: results.audit,
+        STUDIES[0]: results.study,
     }
-    there = {LOCALIZATION: results.localization, NMD: results.nmd, CONTINUATIONS: continuations}
-    of_runs = {name: run for name, run in parts.items() if run or there.get(name) is not None}
-    if len(set(of_runs.values())) > 1 or _is_foreign(results):
-        named = ", ".join(f"{name} ({str(run or 'none')[:8]})" for name, run in of_runs.items())
+    runs = {name: part.manifest.get("run") for name, part in parts.items() if part is not None}
+    if continuations is not None:
+        runs[CONTINUATIONS] = continuations.run
+    line = re.search(rf"^{RUN_LINE}([0-9a-f]{{64}})$", results.config or "", re.M)
+    runs[CONFIG] = line and line[1]
+    runs = {name: run for name, run in runs.items() if run or name in _OF_A_RUN}
+    audited, mine = (
+        part.manifest if part else {} for part in (results.audit, results.localization)
+    )
+    both = audited.keys() & mine.keys() & {"activations", "selection"}
+    if len(set(runs.values())) > 1 or any(audited[key] != mine[key] for key in both):
+        named = ", ".join(f"{name} ({str(run or 'none')[:8]})" for name, run in runs.items())
         raise LsnsError(
             f"{place} holds parts of different runs: {named}; run lsns run again, or take out "
             "what is not of this run"
         )
-
-
-def _run_of_config(config: str) -> str | None:
-    found = re.search(rf"^{RUN_LINE}([0-9a-f]{{64}})$", config, re.M)
-    return found and found[1]
-
-
-def _is_foreign(results: Results) -> bool:
-    """Whether the audit is of another localization than the one that is beside it."""
-    audited = (results.audit or {}).get("manifest") or {}
-    if results.localization is None:
-        return False
-    mine, keys = results.localization.manifest, ("activations", "selection")
-    return any(key in audited and key in mine and audited[key] != mine[key] for key in keys)
 
 
 def _read_text(path: Path) -> str | None:

@@ -13,7 +13,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -166,12 +166,20 @@ def records(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def values(rows: Iterable[Row]) -> Spec:
-    """Rows as Vega-Lite has them: null for numbers that JSON does not have.
+def chart(rows: Iterable[Row], **shared: Any) -> alt.Chart:
+    """A chart of rows, to be given marks.
 
-    A plain object, which Altair takes as it is: it would check each row of its own class.
+    Args:
+        rows: with named fields.
+        shared: encodings that all of its marks have.
     """
-    return {"values": [{key: _plain(value) for key, value in row.items()} for row in rows]}
+    # A plain object, which Altair takes as it is: it would check each row of its own class.
+    return alt.Chart(cast(Any, {"values": _plain_rows(rows)})).encode(**shared)
+
+
+def _plain_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Rows as Vega-Lite has them: null for numbers that JSON does not have."""
+    return [{key: _plain(value) for key, value in row.items()} for row in rows]
 
 
 def _plain(value: Any) -> Any:
@@ -186,13 +194,20 @@ def p_text(value: float) -> str:
 
 
 def tips(*names: str) -> list[alt.Tooltip]:
-    """Fields of a row for its hover label, each with a format after a colon, as in `t:.3f`."""
-    found = (name.partition(":") for name in names)
+    """Fields of a row for its hover label.
+
+    Args:
+        names: each a field, with a format behind a colon as in `t:.3f`, and in front of it, as in
+            `items = n`, what it is called there if that is another name.
+    """
+    found = [
+        (title, *rest.partition(":")) for title, _, rest in (n.rpartition(" = ") for n in names)
+    ]
     return [
-        alt.Tooltip(field=field, type="quantitative", format=form)
-        if form
-        else alt.Tooltip(field=field, type="nominal")
-        for field, _, form in found
+        alt.Tooltip(
+            f"{field}:{'Q' if form else 'N'}", title=title or field, format=form or alt.Undefined
+        )
+        for title, field, _, form in found
     ]
 
 
@@ -205,17 +220,15 @@ def table(title: str, rows: Iterable[Row], *names: str) -> Table:
         names: fields with formats as in `tips`, of which `p` is that of a probability, or a head
             and a format string, as in `95% = {low:.2f} to {high:.2f}`.
     """
-    return Table(title, [_column(name) for name in names], values(rows)["values"])
+    return Table(title, [_column(name) for name in names], _plain_rows(rows))
 
 
 def _column(name: str) -> Column:
     head, _, show = name.partition(" = ")
     field, _, form = head.partition(":")
-    show = show or f"{{{field}:{form}}}"
-    head = field[:1].upper() + field[1:] if len(field.split(" ")[0]) > 1 else field
     if form == "p":
-        return Column(head, lambda row: "–" if row.get(field) is None else p_text(row[field]))
-    return Column(head, show, "–")
+        return Column(field, lambda row: "–" if row.get(field) is None else p_text(row[field]))
+    return Column(field, show or f"{{{field}:{form}}}", "–")
 
 
 def lines_of(text: str, width: int = NAME_LINE, length: int = LONGEST_NAME) -> list[str]:
@@ -223,28 +236,26 @@ def lines_of(text: str, width: int = NAME_LINE, length: int = LONGEST_NAME) -> l
     return textwrap.wrap(shorten(text, length), width) or [""]
 
 
-def named_axis(
-    names: Sequence[Sequence[str]], places: Sequence[float], heads: Iterable[float] = ()
-) -> alt.Axis:
+def named_axis(names: Mapping[float, Sequence[str]], heads: Iterable[float] = ()) -> Spec:
     """An axis with names, in lines, in place of numbers.
 
     Args:
-        names: lines of each.
-        places: where they stand.
+        names: lines of each, by where it stands.
         heads: the places of names in bold.
     """
     # What JSON is, an expression of Vega is as well: a name in it stays a text.
-    shown = f"{json.dumps(names)}[indexof({json.dumps(list(places))}, datum.value)]"
-    bold = alt.Predicate(f"indexof({json.dumps(list(heads))}, datum.value) >= 0")
-    return alt.Axis(
-        values=list(places),
-        labelExpr=shown,
-        ticks=False,
-        domain=False,
-        labelFontWeight=alt.condition(bold, alt.value("bold"), alt.value("normal")),
-        labelOverlap=False,
-        labelPadding=6,
-    )
+    lines, places, bold = (json.dumps([*part]) for part in (names.values(), names, heads))
+    is_bold = {"test": f"indexof({bold}, datum.value) >= 0", "value": "bold"}
+    return {
+        "values": [*names],
+        "labelExpr": f"{lines}[indexof({places}, datum.value)]",
+        "labelFontWeight": {"condition": is_bold, "value": "normal"},
+        "labelOverlap": False,
+        "labelPadding": 6,
+        "labelAngle": 0,
+        "ticks": False,
+        "domain": False,
+    }
 
 
 def zoom() -> alt.Parameter:
@@ -253,36 +264,43 @@ def zoom() -> alt.Parameter:
     return alt.selection_interval(name="zoom", bind="scales", zoom=wheel, clear="dblclick")
 
 
-def across(field: str, domain: Sequence[float], title: str | None, axis: alt.Axis) -> alt.X:
-    """A horizontal place between these ends."""
-    scale = alt.Scale(domain=list(domain), nice=False, zero=False)
-    return alt.X(field=field, type="quantitative", title=title, axis=axis, scale=scale)
+def number(field: str, title: Any, axis: Spec | None = None, **scale: Any) -> Spec:
+    """The encoding of a number.
+
+    Args:
+        field: name of the field.
+        title: beside the axis; several lines, or None, are possible.
+        axis: its options.
+        scale: options of the scale.
+    """
+    found = {"field": field, "type": "quantitative", "title": title}
+    return {**found, "axis": axis or {}, "scale": scale}
 
 
-def measured(field: str, title: Sequence[str]) -> alt.X:
-    """A horizontal amount, 0 included; the title is in lines."""
-    axis = alt.Axis(tickCount=6)
-    return alt.X(field=field, type="quantitative", title=list(title), axis=axis,
-                 scale=alt.Scale(zero=True))  # fmt: skip
+def amount(field: str, title: Any) -> Spec:
+    """The encoding of a number as a place along `x`, 0 included."""
+    return number(field, title, {"tickCount": 6}, zero=True)
 
 
-def down(field: str, low: float, high: float, axis: Any, title: str | None = None) -> alt.Y:
-    """A vertical place that grows from the top down."""
-    scale = alt.Scale(domain=[low, high], nice=False, zero=False, reverse=True)
-    return alt.Y(field=field, type="quantitative", scale=scale, axis=axis, title=title)
+def lanes(
+    field: str, names: Mapping[float, Sequence[str]], end: float, heads: Iterable[float] = ()
+) -> Spec:
+    """Named places from the top down to an end; see `named_axis`."""
+    domain = [-0.6, end]
+    axis = named_axis(names, heads)
+    return number(field, None, axis, domain=domain, nice=False, zero=False, reverse=True)
 
 
-def log_x(field: str, title: str, ticks: Sequence[float]) -> alt.X:
+def log(field: str, title: str, ticks: Iterable[float]) -> Spec:
     """A logarithmic axis with plain numbers at these places, or as many of them as have room."""
-    axis = alt.Axis(values=spaced(ticks), format="~g", labelOverlap=False)
-    scale = alt.Scale(type="log", nice=False, padding=12)
-    return alt.X(field=field, type="quantitative", title=title, scale=scale, axis=axis)
+    axis = {"values": _spaced(ticks), "format": "~g", "labelOverlap": False}
+    return number(field, title, axis, type="log", nice=False, padding=12)
 
 
-def layer_axis(n_layers: int) -> alt.Axis:
+def layer_axis(n_layers: int) -> Spec:
     """Whole numbers, in steps that have room."""
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if n_layers / step <= 8)
-    return alt.Axis(values=list(range(0, n_layers, step)), labelAngle=0, format="d")
+    return {"values": list(range(0, n_layers, step)), "labelAngle": 0, "format": "d"}
 
 
 def looks(field: str, found: Sequence[Look], *channels: str, **options: Any) -> dict[str, Any]:
@@ -294,21 +312,16 @@ def looks(field: str, found: Sequence[Look], *channels: str, **options: Any) -> 
         channels: of `color`, `shape` and `strokeDash`.
         options: of each channel.
     """
-    known: dict[str, tuple[Any, list[Any]]] = {
-        "color": (alt.Color, [look.colour for look in found]),
-        "shape": (alt.Shape, [look.shape for look in found]),
-        "strokeDash": (alt.StrokeDash, [look.dash for look in found]),
+    ranges = {
+        "color": [look.colour for look in found],
+        "shape": [look.shape for look in found],
+        "strokeDash": [look.dash for look in found],
     }
     # A band, a line and a marker in one legend would make it pale, dashed and large.
-    shown = alt.Legend(symbolOpacity=1, symbolSize=40, symbolDash=[1, 0])
-    options = {"type": "nominal", "title": None, "legend": shown, **options}
+    legend = {"symbolOpacity": 1, "symbolSize": 40, "symbolDash": [1, 0]}
+    shared = {"field": field, "type": "nominal", "title": None, "legend": legend} | options
     words = [look.words for look in found]
-    return {
-        name: known[name][0](
-            field=field, scale=alt.Scale(domain=words, range=known[name][1]), **options
-        )
-        for name in channels
-    }
+    return {name: shared | {"scale": {"domain": words, "range": ranges[name]}} for name in channels}
 
 
 def sized(chart: Any, height: float, above: str | alt.TitleParams = "") -> Any:
@@ -325,14 +338,23 @@ def sized(chart: Any, height: float, above: str | alt.TitleParams = "") -> Any:
     return chart.properties(width=WIDTH, height=round(height), **options)
 
 
-def rule(place: float, *, vertical: bool = False, **options: Any) -> alt.Chart:
-    """A line across the whole chart, grey if nothing else is said."""
-    look: dict[str, Any] = {"color": GREY, **options}
-    chart = alt.Chart(values([{"at": place}])).mark_rule(**look)
-    return chart.encode(x="at:Q") if vertical else chart.encode(y="at:Q")
+def rule(channel: str, place: float, **look: Any) -> alt.Chart:
+    """A line across the whole chart at a place along `x` or `y`, grey if nothing else is said."""
+    return chart([{"at": place}]).mark_rule(**{"color": GREY, **look}).encode(**{channel: "at:Q"})
 
 
-def spaced(ticks: Iterable[float]) -> list[float]:
+def intervals(drawn: alt.Chart, channel: str, **look: Any) -> alt.Chart:
+    """A line from `low` to `high` of each row, along `x` or `y`."""
+    marks = drawn.mark_rule(**{"strokeWidth": 1.4, **look})
+    return marks.encode(**{channel: "low:Q", f"{channel}2": "high:Q"})
+
+
+def dots(drawn: alt.Chart, size: float, **encodings: Any) -> alt.Chart:
+    """A filled marker of that size, in square pixels, for each row."""
+    return drawn.mark_point(filled=True, size=size, opacity=1).encode(**encodings)
+
+
+def _spaced(ticks: Iterable[float]) -> list[float]:
     """Those of the positive values that have room for a number each on a logarithmic axis."""
     ordered = sorted(set(ticks))
     room = CROWDED * np.log10(ordered[-1] / ordered[0])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lsns.audits.verdict import Finding
 from lsns.report.figures_study import Lesion, own_lesion
 from lsns.report.figures_units import score_words, within
-from lsns.report.results import Results, Row, ScoredUnits
+from lsns.report.results import Results, ScoredUnits
 from lsns.report.style import control_look, p_text
 from lsns.report.visible import LONGEST_HOVER, LONGEST_WORDS, shorten
 
@@ -87,13 +88,13 @@ def finding(results: Results) -> str:
 
 def conclusion(results: Results) -> str:
     """The audit's; empty without one."""
-    return str((results.audit or {}).get("conclusion") or "")
+    return "" if results.audit is None else results.audit.conclusion
 
 
-def findings(results: Results, *, good: bool) -> list[Row]:
+def findings(results: Results, *, good: bool) -> list[Finding]:
     """The audit's findings that are good, or all others."""
-    rows: Sequence[Row] = results.section("findings") or []
-    return [row for row in rows if (row["level"] == "good") == good]
+    found = () if results.audit is None else results.audit.findings
+    return [one for one in found if (one.level == "good") == good]
 
 
 def key_numbers(results: Results) -> list[_KeyNumber]:
@@ -184,32 +185,31 @@ def _unit_numbers(results: Results) -> Iterator[_KeyNumber]:
     yield _KeyNumber("Layers with units", str(int((counts > 0).sum())), f"of {len(units)} layers")
     both, total = units & outliers, float(found.magnitudes[units].sum())
     part = float(found.magnitudes[both].sum()) / total if total > 0 else 0.0
-    audited = results.section("outliers") or {}
-    expected = audited.get("expected")
-    chance = "" if expected is None else f"; chance: {expected:.1f} units"
+    audited = results.section("outliers")
+    chance = f"; chance: {audited.expected:.1f} units" if audited else ""
     yield _KeyNumber(
         "Outliers among them", str(int(both.sum())), f"{part:.0%} of the mask's magnitude{chance}"
     )
 
 
 def _reliability(results: Results) -> _KeyNumber:
-    rows: Sequence[Row] = (results.section("reliability") or {}).get("rows") or []
-    row = next((r for r in rows if r["chosen"] and r["split"] == "halves"), None)
+    found = results.section("reliability")
+    rows = found.rows if found else ()
+    row = next((row for row in rows if row.chosen and row.split == "halves"), None)
     if row is None:
         why = shorten(results.missing("reliability") or "not of halves")
         return _KeyNumber("Split-half Dice", "–", f"not measured: {why}")
-    return _KeyNumber(
-        "Split-half Dice", f"{row['dice']:.2f}", f"{row['dice_chance']:.3f} by chance"
-    )
+    return _KeyNumber("Split-half Dice", f"{row.dice:.2f}", f"{row.dice_chance:.3f} by chance")
 
 
 def _held_out(results: Results) -> _KeyNumber:
-    effect = (results.section("selectivity") or {}).get("held_out") or {}
-    if not {"g", "low", "high"} <= effect.keys():
+    found = results.section("selectivity")
+    if not found:
         why = shorten(results.missing("selectivity") or "not in the audit")
         return _KeyNumber("Held-out effect", "–", f"not measured: {why}")
-    ends = f"95% {effect['low']:.2f} to {effect['high']:.2f}"
-    return _KeyNumber("Held-out effect", f"g {effect['g']:.2f}", ends)
+    effect = found.held_out
+    ends = f"95% {effect.low:.2f} to {effect.high:.2f}"
+    return _KeyNumber("Held-out effect", f"g {effect.g:.2f}", ends)
 
 
 def _lesion(results: Results) -> _KeyNumber:
