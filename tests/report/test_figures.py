@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import replace
 from itertools import cycle
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 import lsns
 from lsns import LsnsError
 from lsns.cli import FigureKind, run
+from lsns.localization import Localization
 from lsns.overlap import overlap
 from lsns.report.figures import COLUMN, KINDS, draw_svg, plot, save_chart, write_figure
 from lsns.report.figures_study import _longest_series, _of_mask, lesions_of
@@ -339,6 +341,23 @@ def test_protocols(results, made):
     assert f"Shared units (of {made.mask.count})" in words(svg)
     with pytest.raises(LsnsError, match="overlaps of the audit is empty"):
         plot("protocols", replace(results, audit=replace(results.audit, overlaps=())))
+
+
+def test_of_what_was_found_alone(made, results):
+    """What `evaluate`, `audit` and `localize` give needs no folder."""
+    no_mask = replace(results, localization=None)
+    assert plot("effects", results.study).to_dict() == plot("effects", no_mask).to_dict()
+    assert plot("profile", results.audit).to_dict() == plot("profile", results).to_dict()
+    known = results.localization
+    measured = SimpleNamespace(
+        all_items=SimpleNamespace(abs_mean=known.magnitudes), sizes={"pooled": known.magnitudes}
+    )
+    found = Localization(
+        known.mask, known.scores, known.t_values, known.p_values, known.manifest, measured, None
+    )
+    assert plot("outliers", found).to_dict() == plot("outliers", results).to_dict()
+    with pytest.raises(LsnsError, match=r"Study: layers cannot be drawn: there is no local"):
+        plot("layers", results.study)
 
 
 # How it is drawn.

@@ -93,10 +93,10 @@ def profile(results: Results) -> Figure:
         row | {"95%": f"{row['low']:+.3f} to {row['high']:+.3f}"}
         for row in _named(found.profile, "condition")
     ]
-    names = {row["place"]: [*lines_of(row["condition"]), f"({row['n']} items)"] for row in rows}
+    names = [[*lines_of(row["condition"]), f"({row['n']} items)"] for row in rows]
     conditions = [row["condition"] for row in rows]
     colours = [Look(name, CONDITIONS.get(name, style.PURPLE)) for name in conditions]
-    chart = style.chart(rows, y=style.lanes("place", names, len(rows) - 0.4))
+    chart = style.chart(rows, y=style.lanes("place", dict(enumerate(names)), len(rows) - 0.4))
     means = style.dots(
         chart,
         60,

@@ -247,7 +247,7 @@ def _condition(item: Lesion, row: SummaryRow, kind: str) -> dict[str, Any]:
     seed = "" if row.seed is None else f", seed {row.seed}"
     known = "" if row.outlier_units is None else f", {row.outlier_units} of them outliers"
     return {
-        "benchmark": shorten(row.benchmark),
+        "benchmark": shorten(row.benchmark, LONGEST_HOVER),
         "lesion": shorten_middle(row.target, LONGEST_HOVER),
         "percentage": _percentage(item),
         "kind": _look(kind).words,

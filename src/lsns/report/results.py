@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class ScoredUnits:
     p_values: Float[Array, "n_layers hidden_size"]
     magnitudes: Float[Array, "n_layers hidden_size"]
     outliers: Bool[Array, "n_layers hidden_size"]
-    outlier_threshold: float = THRESHOLD
+    outlier_threshold: float = field(default=THRESHOLD, kw_only=True)
 
     @property
     def manifest(self) -> Mapping[str, Any]:
@@ -174,8 +174,9 @@ def as_results(found: Results | Study | Audit | Localization | str | Path) -> Re
             return Results(audit=found)
         case Localization():
             maps = (found.scores, found.t_values, found.p_values, found.magnitudes)
-            known = (*maps, found.outlier_units, found.outlier_threshold)
-            return Results(localization=ScoredUnits(found.mask, *known))
+            threshold = found.outlier_threshold
+            units = ScoredUnits(found.mask, *maps, found.outlier_units, outlier_threshold=threshold)
+            return Results(localization=units)
         case _:
             return read_results(found)
 

@@ -340,12 +340,14 @@ def sized(chart: Any, height: float, above: str | alt.TitleParams = "") -> Any:
 
 def rule(channel: str, place: float, **look: Any) -> alt.Chart:
     """A line across the whole chart at a place along `x` or `y`, grey if nothing else is said."""
-    return chart([{"at": place}]).mark_rule(**{"color": GREY, **look}).encode(**{channel: "at:Q"})
+    drawn: Any = chart([{"at": place}])
+    return drawn.mark_rule(**{"color": GREY, **look}).encode(**{channel: "at:Q"})
 
 
 def intervals(drawn: alt.Chart, channel: str, **look: Any) -> alt.Chart:
     """A line from `low` to `high` of each row, along `x` or `y`."""
-    marks = drawn.mark_rule(**{"strokeWidth": 1.4, **look})
+    marks: Any = drawn
+    marks = marks.mark_rule(**{"strokeWidth": 1.4, **look})
     return marks.encode(**{channel: "low:Q", f"{channel}2": "high:Q"})
 
 
