@@ -185,8 +185,8 @@ class _Saved:
     controls: list[ControlRow]
     dissociation: list[DissociationRow]
     dissociation_controls: list[ControlRow]
+    about: str
     model: _Model | None = None
-    about: str | None = None
     run: str | None = None
 
 
