@@ -237,6 +237,7 @@ def make_audit(made: Synthetic) -> dict[str, Any]:
             "folds": 10,
             "units": made.mask.count,
             "held_out": {"g": 1.6, "low": 1.1, "high": 2.1, "n_positive": 40, "n_negative": 40},
+            "p_value": 0.005,
             "in_sample": {"g": 2.2, "low": 1.7, "high": 2.8, "n_positive": 40, "n_negative": 40},
             "profile": [
                 {"condition": "positive", "n": 40, "mean": 0.52, "low": 0.44, "high": 0.60},

@@ -139,7 +139,12 @@ def _select(
 
 
 def _rank(scores: Array, k: int, where: PercentileRange, _: np.random.RandomState) -> Array:
-    return np.argsort(-scores if where.start == 100 else scores, kind="stable")[:k]
+    if k == 0:
+        return np.zeros(0, dtype=int)
+    ranked = -scores if where.start == 100 else scores
+    # Only those that can be among the first k are sorted: hundreds rather than all units.
+    candidates = np.flatnonzero(ranked <= np.partition(ranked, k - 1)[k - 1])
+    return candidates[np.argsort(ranked[candidates], kind="stable")[:k]]
 
 
 def _draw(scores: Array, k: int, where: PercentileRange, rng: np.random.RandomState) -> Array:

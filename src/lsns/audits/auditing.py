@@ -124,7 +124,7 @@ def _repeat(
         ),
         "selectivity": lambda: measure_selectivity(
             measurement.folds, _kept(items), analyzer, further=_with_folds(found, further),
-            **common,
+            seed=options.seed, **common,
         ),
     }  # fmt: skip
     parts: dict[str, Any] = {}

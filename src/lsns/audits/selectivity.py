@@ -4,35 +4,39 @@ Units are chosen on all folds but one and measured on that one, for every fold i
 each item is measured once, by units that it did not help to choose.
 
 The folds choose each other's units, so that their effects are not independent: where no unit
-answers, the textbook interval of Hedges' g covers 0 in 80 of 100 studies rather than 95. So the
-interval is that of the jackknife: every fold left out in turn, all units chosen again.
+answers, the textbook variance of Hedges' g is a third of the true one. So labels are shuffled
+through the very same cross-fit: a p-value counts the shuffles with as large an effect. For the
+interval, what is shuffled are the deviations from the means of the conditions, and every unit gets
+back an effect, of a size that the data make likely: what the held-out effect then varies more than
+that of units chosen beforehand is the variance that is due to choosing, and is added to the latter.
 
 Source: "Circular analysis in systems neuroscience: the dangers of double dipping"
 (https://doi.org/10.1038/nn.2303). Hedges' g and its interval: "Distribution theory for Glass's
 estimator of effect size and related estimators" (https://doi.org/10.3102/10769986006002107).
-"The jackknife estimate of variance" (https://doi.org/10.1214/aos/1176345462): if anything, it is
-too large.
+"Permutation P-values should never be zero" (https://doi.org/10.2202/1544-6115.1585).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.analysis import MomentsAnalyzer
+from lsns.audits.crossfit import CrossFit, likely_effects
 from lsns.audits.items import Items, Sides, merge_folds
+from lsns.audits.shuffles import shuffle_labels
 from lsns.errors import LsnsError
-from lsns.moments import welch_t
+from lsns.moments import Moments, welch_t
 from lsns.table import Column, Table
 
 Array = np.ndarray[Any, Any]
 # Of the normal distribution: 95%.
 Z = 1.959963984540054
+SHUFFLES = 199
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,9 @@ class Selectivity:
     Attributes:
         folds: number of folds with items of either condition.
         units: number of selected units.
-        held_out: effect on items held out; its interval is by the jackknife over folds.
+        held_out: effect on items held out; its interval is for the expected effect of as many
+            items, by shuffled deviations.
+        p_value: share of shuffles of the labels with at least as large an effect on items held out.
         in_sample: effect on the very items that chose the units, which is too large.
         profile: mean responses to each condition, all to items held out.
     """
@@ -97,6 +103,7 @@ class Selectivity:
     folds: int
     units: int
     held_out: Effect
+    p_value: float
     in_sample: Effect
     profile: tuple[Response, ...]
 
@@ -108,6 +115,7 @@ class Selectivity:
             f"{e.n_positive} against {e.n_negative} items"
             for name, e in effects.items()
         ]
+        lead.insert(1, f"p {self.p_value:.2g}: shuffled labels reach it as often, held out alike")
         title = f"selectivity, {self.folds} folds"
         return Table(title, Response.columns, self.profile, lead=lead)
 
@@ -158,6 +166,8 @@ def measure_selectivity(
     *,
     barred: Array | None = None,
     further: Mapping[str, tuple[Array, Sequence[int | None]]] | None = None,
+    shuffles: int = SHUFFLES,
+    seed: int = 0,
 ) -> Selectivity:
     """Effect size and response profile on held-out items.
 
@@ -169,32 +179,36 @@ def measure_selectivity(
         further: activations of each further condition by its name, and for each of its items the
             fold of the item that it was made from; None: it was made from no item, and is measured
             by the units of every fold.
+        shuffles: number of shuffles of the labels.
+        seed: random seed for the shuffles.
 
     Raises:
-        LsnsError: fewer than two folds with items, or too few items outside a fold.
+        LsnsError: fewer than two folds with items, too few items outside a fold, or labels that
+            cannot be shuffled.
     """
     items = items.different()
-
-    def probe_without(*out: int) -> _Probe:
-        return _make_probe(analyzer, _all_but(folds, items, out), barred)
-
     used = [i for i, (a, b) in enumerate(folds) if a.n or b.n]
-    probes = {fold: probe_without(fold) for fold in used}
+    probes = {fold: _make_probe(analyzer, _all_but(folds, items, (fold,)), barred) for fold in used}
     held_out = np.empty(len(items.rows))
     for fold, probe in probes.items():
         inside = np.flatnonzero(items.folds == fold)
         held_out[inside] = probe.respond(items.rows[inside])
-    everything = probe_without()
+    everything = _make_probe(analyzer, _all_but(folds, items, ()), barred)
     in_sample = everything.respond(items.rows)
     responses = {"positive": held_out[items.positive], "negative": held_out[~items.positive]}
     for name, (rows, places) in (further or {}).items():
         responses[name] = _respond_further(probes, np.asarray(rows), places)
     effect = hedges_g(responses["positive"], responses["negative"])
-    half = _half_width(effect, _left_out(used, items, probe_without))
+    p_value, half = _shuffled(
+        effect,
+        _variance(responses["positive"], responses["negative"]),
+        items, analyzer, barred, shuffles, seed,
+    )  # fmt: skip
     return Selectivity(
         folds=len(used),
         units=int(everything.units.sum()),
         held_out=replace(effect, low=effect.g - half, high=effect.g + half),
+        p_value=p_value,
         in_sample=hedges_g(in_sample[items.positive], in_sample[~items.positive]),
         profile=tuple(_response(name, values) for name, values in responses.items()),
     )
@@ -209,48 +223,89 @@ def hedges_g(positive: Float[Array, " n"], negative: Float[Array, " m"]) -> Effe
     """
     n, m = len(positive), len(negative)
     freedom = max(n + m - 2, 1)
-    # From the first item on: values that are all the same have a variance of exactly zero.
-    squares = sum(np.var(values - values[0]) * len(values) for values in (positive, negative))
-    spread = float(np.sqrt(squares / freedom))
+    spread = _pooled(positive, negative)
     d = float(positive.mean() - negative.mean()) / spread if spread > 0 else 0.0
     g = d * (1 - 3 / (4 * freedom - 1))
     half = Z * np.sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
     return Effect(g, float(g - half), float(g + half), n, m)
 
 
-def _left_out(
-    used: Sequence[int], items: Items, probe_without: Callable[..., _Probe]
-) -> list[float] | None:
-    """The effect without each fold in turn, units chosen anew; None if too few items are left."""
-    responses = {fold: np.full(len(items.rows), np.nan) for fold in used}
-    for pair in combinations(used, 2):
-        try:
-            probe = probe_without(*pair)
-        except LsnsError:
-            return None
-        for out, measured in (pair, pair[::-1]):
-            inside = np.flatnonzero(items.folds == measured)
-            responses[out][inside] = probe.respond(items.rows[inside])
-    there = {fold: ~np.isnan(values) for fold, values in responses.items()}
-    return [
-        hedges_g(values[there[fold] & items.positive], values[there[fold] & ~items.positive]).g
-        for fold, values in responses.items()
-    ]
+def _shuffled(
+    effect: Effect,
+    variance: float,
+    items: Items,
+    analyzer: MomentsAnalyzer,
+    barred: Array | None,
+    shuffles: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Probability of as large an effect by chance, and the half width of its 95% interval.
 
-
-def _half_width(effect: Effect, left_out: Sequence[float] | None) -> float:
-    """Of the 95% interval, by the jackknife over folds.
-
-    With too few folds for that, the textbook one with its variance doubled: what two folds do
-    that choose each other's units, where no unit answers.
+    Args:
+        effect: on items held out.
+        variance: of that effect, if units had been chosen beforehand.
+        items: single activations.
+        analyzer: method that chooses the units.
+        barred: units that cannot be chosen.
+        shuffles: number of shuffles of the labels.
+        seed: random seed for the shuffles.
     """
     from scipy.special import stdtrit
 
-    if left_out is None or len(left_out) < 3:
-        return (effect.high - effect.low) / 2 * 2**0.5
-    n = len(left_out)
-    error = np.sqrt((n - 1) * np.var(left_out))
-    return float(stdtrit(n - 1, 0.975) * error)
+    labels = shuffle_labels(items.positive, items.groups, shuffles, seed=seed)
+    rows = np.asarray(items.rows, dtype=np.float64)
+    values = rows if analyzer.signed else np.abs(rows)
+    # From the first item on, a constant unit is exactly zero.
+    values = values - values[0]
+    values -= values.mean(axis=0)
+    by_chance, _ = _effects(labels, CrossFit(values, items.folds, analyzer, barred).respond(labels))
+    # What differs in its last digits only is as large.
+    as_large = int(np.sum(by_chance >= effect.g - 1e-9 * abs(effect.g)))
+    sides = (Moments.of(rows[items.positive]), Moments.of(rows[~items.positive]))
+    likely = likely_effects(sides, signed=analyzer.signed)
+    freedom = len(values) - 2
+    for side in (items.positive, ~items.positive):
+        values[side] -= values[side].mean(axis=0)
+    values *= np.sqrt((freedom + 1) / freedom)
+    cross = CrossFit(values, items.folds, analyzer, barred)
+    around, spreads = _effects(labels, cross.respond(labels, likely))
+    # Shuffling keeps the spread of units that are always chosen, which other items would not.
+    kept = max(0.0, 1 / (2 * freedom) - float(np.var(np.log(spreads), ddof=1)))
+    ratio = len(values) / (items.positive.sum() * (~items.positive).sum())
+    beforehand = ratio + np.square(around) * (1 / (2 * len(values)) - kept)
+    chosen = max(0.0, float(np.var(around, ddof=1) - beforehand.mean()))
+    p_value = (1 + as_large) / (1 + len(by_chance))
+    return p_value, float(stdtrit(freedom, 0.975) * np.sqrt(variance + chosen))
+
+
+def _variance(positive: Array, negative: Array) -> float:
+    """Of Hedges' g of units chosen beforehand, whatever the distributions (delta method)."""
+    n, spread = len(positive) + len(negative), _pooled(positive, negative)
+    if spread == 0:
+        return 0.0
+    g, total = hedges_g(positive, negative).g, 0.0
+    for values, sign in ((positive, 1), (negative, -1)):
+        off = (values - values.mean()) / spread
+        pulls = sign * off / len(values) - g * (np.square(off) - np.mean(off**2)) / (2 * n)
+        total += float(np.sum(np.square(pulls)))
+    return total * n / (n - 2)
+
+
+def _effects(labels: Array, responses: Array) -> tuple[Array, Array]:
+    """Hedges' g under each labelling that has one, and the pooled standard deviations."""
+    there = ~np.isnan(responses).any(axis=1)
+    if there.sum() < 2:
+        raise LsnsError("too few items (or groups of items) to shuffle labels and choose units")
+    both = [(row[label], row[~label])
+            for label, row in zip(labels[there], responses[there], strict=True)]  # fmt: skip
+    spreads = [_pooled(*sides) for sides in both]
+    return np.array([hedges_g(*sides).g for sides in both]), np.maximum(spreads, 1e-300)
+
+
+def _pooled(positive: Array, negative: Array) -> float:
+    """Pooled standard deviation; from the first item on: of equal values it is exactly zero."""
+    squares = sum(np.var(values - values[0]) * len(values) for values in (positive, negative))
+    return float(np.sqrt(squares / max(len(positive) + len(negative) - 2, 1)))
 
 
 def _respond_further(

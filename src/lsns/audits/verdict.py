@@ -139,16 +139,17 @@ def _calibration(parts: Parts) -> Judgement:
 
 
 def _selectivity(parts: Parts) -> Judgement:
-    """By the interval of the effect on items that did not choose the units."""
+    """By shuffled labels: how often they have as large an effect on items that chose no units."""
     if parts.selectivity is None:
         return "open", "The effect on held-out items was not measured."
     held, seen = parts.selectivity.held_out, parts.selectivity.in_sample
-    level: Level = "good" if held.low > 0 else "bad" if held.high <= 0 else "caution"
+    p = parts.selectivity.p_value
+    level: Level = "good" if p <= ALPHA else "bad" if held.high <= 0 else "caution"
     word = {"good": "answer", "caution": "may not answer", "bad": "do not answer"}[level]
     return level, (
         f"The units {word} to items that did not choose them: g {held.g:.2f} "
-        f"(95% {held.low:.2f} to {held.high:.2f}); on the items that chose them it would be "
-        f"{seen.g:.2f}."
+        f"(95% {held.low:.2f} to {held.high:.2f}; p {p:.2g} by shuffled labels); on the items that "
+        f"chose them it would be {seen.g:.2f}."
     )
 
 
