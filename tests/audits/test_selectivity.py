@@ -347,7 +347,7 @@ def test_the_textbook_interval_misses_that_there_is_no_effect(simulated):
     for one in simulated["no effect"]:
         g = one.held_out.g
         inside += abs(g) <= 1.96 * (2 / items + g**2 / (4 * items)) ** 0.5
-    assert inside < binom.ppf(0.0005, STUDIES, 0.95)
+    assert inside < binom.ppf(0.05, STUDIES, 0.95)
 
 
 def test_in_sample_effects_are_too_large(simulated):
