@@ -60,7 +60,8 @@ def test_every_part_is_a_table_of_its_values(found):
     findings, reliability, selectivity, calibration, outliers, confounds, overlaps = result.tables()
     assert findings.data() == result.to_frame().to_dict("list")
     assert findings.data()["source"] == [one.source for one in result.findings]
-    assert reliability.data()["dice"] == [row.dice for row in result.reliability.rows]
+    rows = (*result.reliability.rows, *result.reliability.curve)
+    assert reliability.data()["dice"] == [row.dice for row in rows]
     assert selectivity.data()["mean"] == [row.mean for row in result.selectivity.profile]
     assert confounds.data()["g"] == [row.g for row in result.confounds]
     assert overlaps.data()["shared"] == [row.shared for row in result.overlaps]

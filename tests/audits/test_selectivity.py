@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom, nct, t, ttest_ind
 
 from lsns.analysis import METHODS
+from lsns.analysis.shuffles import shuffle_labels
 from lsns.audits.crossfit import CrossFit, likely_effects
 from lsns.audits.items import Items
 from lsns.audits.selectivity import (
@@ -19,7 +20,6 @@ from lsns.audits.selectivity import (
     hedges_g,
     measure_selectivity,
 )
-from lsns.audits.shuffles import shuffle_labels
 from lsns.errors import LsnsError
 from lsns.moments import Moments
 from tests.audits.data import fold_moments, make_items, noise_with

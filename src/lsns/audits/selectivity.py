@@ -26,9 +26,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lsns.analysis import MomentsAnalyzer
+from lsns.analysis.shuffles import shuffle_labels
 from lsns.audits.crossfit import CrossFit, likely_effects
 from lsns.audits.items import Items, Sides, merge_folds
-from lsns.audits.shuffles import shuffle_labels
 from lsns.errors import LsnsError
 from lsns.moments import Moments, welch_t
 from lsns.table import Column, Table
