@@ -97,7 +97,7 @@ def test_masks_by_name_and_file(lsns):
             "--percentage 5 --controls both",
             "--controls wants a list of different values, each one",
         ),
-        ("--mask mine.npy --controls outliers", "control 'outliers' needs to know more"),
+        ("--mask mine.npy --controls decoy", "control 'decoy' needs to know more"),
         (
             "--percentage 5 --mode half",
             "--mode wants a list (at least one) of different",

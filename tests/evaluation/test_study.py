@@ -150,19 +150,19 @@ def test_all_benchmarks_controls_and_modes(run, tmp_path):
     names = [f"blimp:{write_pairs(tmp_path / 'p.jsonl', ['one', 'two'], 3)}", f"syntaxgym:{suite}"]
     names += [f"perplexity:{tmp_path / 'text.txt'}", f"other=minimal-pairs:{other}"]
     study = run(benchmarks=names, modes=["zero", "mean"])
-    assert len(study.summary) == 4 * (1 + 2 * 8)
-    assert [row.benchmark for row in study.summary[::17]] == [
+    assert len(study.summary) == 4 * (1 + 2 * 10)
+    assert [row.benchmark for row in study.summary[::21]] == [
         "blimp", "syntaxgym", "perplexity", "minimal-pairs",
     ]  # fmt: skip
-    gym = study.summary[17]
+    gym = study.summary[21]
     # Three items, each with both predictions.
     assert (gym.items, gym.paradigms) == (3, 1)
-    ppl, damaged = study.summary[34], study.summary[35]
+    ppl, damaged = study.summary[42], study.summary[43]
     assert ppl.value > 1
     assert damaged.difference == pytest.approx(np.log(damaged.value / ppl.value))
     assert len(study.dissociation) == 2
     row = study.dissociation[0]
-    both = np.mean([study.summary[1].difference, study.summary[18].difference])
+    both = np.mean([study.summary[1].difference, study.summary[22].difference])
     assert row.language == pytest.approx(both)
     assert row.gap == pytest.approx(row.language - row.other)
     text = study.describe()
@@ -203,13 +203,13 @@ def test_what_is_saved_is_read_back(run, tmp_path, found):
     for name in ("summary.csv", "controls.csv"):
         assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
     assert len(again.dissociation) == 1
-    assert [row.measure for row in again.dissociation_controls] == ["gap"] * 4
+    assert [row.measure for row in again.dissociation_controls] == ["gap"] * 5
     frame = again.to_frame()
     assert frame["value"].tolist() == [row.value for row in study.summary]
     assert again._repr_html_().count("<table>") == 3
     with (tmp_path / "out" / "controls.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["benchmark"], row["kind"], row["n"]) for row in rows[3:5]] == [
+    assert [(row["benchmark"], row["kind"], row["n"]) for row in rows[4:6]] == [
         ("blimp", "least", "1"), ("minimal-pairs", "uniform", "2"),
     ]  # fmt: skip
     assert [float(row["mean"]) for row in rows] == [row.mean for row in study.controls]
