@@ -98,7 +98,7 @@ def overlaps(pairs: int) -> Iterator[str]:
 
 def main() -> None:
     """Print both tables, row by row."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--items", type=int, nargs="+", default=[24, 60, 240])
     parser.add_argument("--shuffles", type=int, default=SHUFFLES)

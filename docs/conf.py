@@ -53,6 +53,13 @@ nitpick_ignore = [
     # Names of types that signatures show as they are written.
     ("py:class", "Masks"),
     ("py:class", "MaskSpec"),
+    ("py:class", "Evidence"),
+    ("py:class", "Expect"),
+    ("py:class", "Verdict"),
+    ("py:class", "lsns.specs.Expect"),
+    ("py:class", "lsns.specs._Kind"),
+    ("py:class", "lsns.specs._text"),
+    ("py:class", "text"),
     ("py:class", "lsns.models.source.ModelSource"),
 ]
 

@@ -187,11 +187,11 @@ BAD = [
     (["--stimuli", "nowhere"], "no stimuli 'nowhere'"),
     (["--stimuli", "empty.csv"], "empty.csv needs columns text, condition"),
     (["--stimuli", "header.csv"], "header.csv holds no stimuli"),
-    (["--stimuli", "one.csv"], "1 positive texts of 1"),
-    (["--stimuli", "onesided.csv"], "0 negative texts of 3"),
+    (["--stimuli", "one.csv"], "1 positive texts; a contrast needs at least 2"),
+    (["--stimuli", "onesided.csv"], "0 negative texts; a contrast needs at least 2"),
     (["--stimuli", "malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),
     (["--stimuli", "latin.csv"], "latin.csv is not UTF-8"),
-    (["--stimuli", "emptytext.csv"], "emptytext.csv, line 3: the text is empty"),
+    (["--stimuli", "emptytext.csv"], "emptytext.csv, line 5: the text is empty"),
     (["--stimuli", "folder"], "folder holds no .csv files"),
     (["--cache-dir", "empty.csv/x"], "cannot be written"),
     (["--blocks", "model.nowhere"], "no list of blocks at 'model.nowhere'"),
@@ -212,7 +212,9 @@ def test_what_a_user_can_do_wrong_is_one_line(folder, here, capsys, arguments, m
     (here / "onesided.csv").write_text("text,condition\n" + "the cat,positive\n" * 3)
     (here / "malformed.jsonl").write_text('{"text": "a", "condition": "positive"}\n{"text": \n')
     (here / "latin.csv").write_bytes("text,condition\ncaf\xe9,positive\n".encode("latin-1"))
-    (here / "emptytext.csv").write_text("text,condition\na,positive\n,negative\n")
+    (here / "emptytext.csv").write_text(
+        "text,condition\na,positive\nb,positive\nc,negative\n,negative\n"
+    )
     (here / "folder").mkdir()
     if "--model-name" not in arguments:
         arguments = ["--model-name", str(folder), *arguments]

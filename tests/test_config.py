@@ -216,7 +216,7 @@ BAD = [
     (f"lesion:\n  seeds: [{'9' * 5000}]", "line 2: not a configuration: a number of more than"),
     ("analysis:\n  percentage: .inf", "found inf"),
     ("evaluation:\n  seeds: 1000000000", "evaluation.seeds wants a whole number, 1 to 10000;"),
-    ("evaluation:\n  resamples: 1000000000", "evaluation.resamples wants a whole number, 1 to"),
+    ("evaluation:\n  smallest_effect: 1", "evaluation.smallest_effect wants a number"),
     ("audit: {permutations: 1000000000}", "audit.permutations wants a whole number, 19 to 100000;"),
     ("audit: {halves: 1000000000}", "audit.halves wants a whole number, 1 to 10000;"),
     ("k" * 900 + ": 1", "kkk... is not a key; there are model"),

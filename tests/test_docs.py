@@ -159,7 +159,7 @@ def test_the_first_page_of_the_site_shows_the_results_of_the_readme():
     figures = set(re.findall(r"\b0\.\d{3}\b", first))
     assert len(figures) == 7
     assert figures <= set(re.findall(r"\b0\.\d{3}\b", readme))
-    (conclusion,) = re.findall(r"\*(The units are found.*?)\*", first, re.S)
+    (conclusion,) = re.findall(r"\*(The units answer.*?)\*", first, re.S)
     assert " ".join(conclusion.split()) in " ".join(readme.split())
 
 

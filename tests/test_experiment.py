@@ -44,7 +44,7 @@ def make_config(**changes) -> ExperimentConfig:
     """Everything that a run can do, on a tiny model and few items."""
     evaluation = EvaluationConfig(
         benchmarks=("minimal-pairs:pairs.jsonl", "perplexity:text.txt"),
-        doses=(10.0,), seeds=3, resamples=20,
+        doses=(10.0,), seeds=3,
     )  # fmt: skip
     given = {
         "model": ModelConfig(name="tiny", device="cpu"),
@@ -120,8 +120,8 @@ def test_the_study_has_the_mask_and_the_doses_with_their_controls(here):
         "mine@10": {"uniform", "magnitude"},
     }
     assert {row.seed for row in study.summary if row.control == "layer"} == {42, 43, 44}
-    evidence = json.loads(Path("out/audit.json").read_text())["lesions"]
-    assert {row["benchmark"] for row in evidence} == {"minimal-pairs", "perplexity"}
+    evidence = json.loads(Path("out/audit.json").read_text())["lesions"]["lesions"]
+    assert {one["row"]["benchmark"] for one in evidence} == {"minimal-pairs", "perplexity"}
 
 
 def test_outliers_are_split_off(here):
@@ -135,7 +135,7 @@ def test_outliers_are_split_off(here):
     assert [rows[name].units for name in ("mine@20", "mine@20 outliers", "mine@20 rest")] == [
         UNITS, count, UNITS - count,
     ]  # fmt: skip
-    assert {row["part"] for row in result.audit.to_dict()["lesions"]} == {"all", "outliers", "rest"}
+    assert {one.row.part for one in result.audit.lesions.lesions} == {"all", "outliers", "rest"}
 
 
 def test_parts_have_their_own_kinds_of_controls(here):
@@ -177,13 +177,13 @@ def test_a_further_seed_is_the_only_thing_computed(here):
     stamps = {path: path.stat().st_mtime_ns for path in cells}
     more = EvaluationConfig(
         benchmarks=("minimal-pairs:pairs.jsonl", "perplexity:text.txt"),
-        doses=(10.0,), seeds=4, resamples=20,
+        doses=(10.0,), seeds=4,
     )  # fmt: skip
     run_experiment(make_config(prompts=(), evaluation=more))
     assert {path: path.stat().st_mtime_ns for path in cells} == stamps
     added = set(Path("out/study/items").glob("*.parquet")) - cells
-    # Three kinds for the mask and two for the dose, on two benchmarks; draws of few units repeat.
-    assert 0 < len(added) <= 10
+    # Four kinds for the mask and two for the dose, on two benchmarks; draws of few units repeat.
+    assert 0 < len(added) <= 12
 
 
 def test_a_smaller_run_into_the_same_folder_leaves_nothing_of_the_larger_one(here, capsys):
@@ -291,7 +291,7 @@ def test_a_request_loads_once(here, loads):
 def small_config(**changes) -> ExperimentConfig:
     """A run with all parts but the page that takes a moment once its activations are kept."""
     evaluation = EvaluationConfig(
-        benchmarks=("minimal-pairs:pairs.jsonl",), controls=("uniform",), seeds=1, resamples=5
+        benchmarks=("minimal-pairs:pairs.jsonl",), controls=("uniform",), seeds=1
     )
     audit = AuditConfig(halves=1, permutations=19)
     given = {"prompts": (), "report": False, "evaluation": evaluation, "audit": audit}

@@ -15,7 +15,7 @@ from lsns.analysis import METHODS
 from lsns.audits import calibration, reliability
 from lsns.audits.auditing import AuditOptions
 from lsns.config import ExperimentConfig
-from lsns.evaluation import conditions, statistics
+from lsns.evaluation import conditions
 from lsns.evaluation.lesion_study import evaluate
 from lsns.experiment import run_experiment
 from lsns.lesions.ablation import Mode
@@ -29,7 +29,10 @@ from lsns.stimuli.networks import NETWORKS
 SUBJECTS = {
     lsns.load_model: set(),
     lsns.localize: {"model", "contrast", "cache_dir", "workers", "progress"},
-    evaluate: {"model", "masks", "output_dir", "cache_dir", "workers", "allow_code", "progress"},
+    evaluate: {
+        *("model", "masks", "expect", "output_dir", "cache_dir", "workers"),
+        *("allow_code", "progress"),
+    },
     lsns.audit: {"found", "model", "study", "options", "batch_size", "progress"},
 }
 # What is an option of a run alone.
@@ -106,8 +109,6 @@ def test_names_and_bounds_are_those_of_what_takes_them():
     assert get_args(specs.Mode) == get_args(Mode) == conditions.MODES
     assert set(AnalysisConfig.options()["pooling"].wants.choices) == {*get_args(Pooling), "last"}
     assert specs.MOST_SEEDS == conditions.MOST_SEEDS
-    assert specs.MOST_RESAMPLES == statistics.MOST_RESAMPLES
-    assert specs.StudySpec().resamples == statistics.RESAMPLES
     assert AuditOptions().halves == reliability.HALVES
     assert AuditOptions().permutations == calibration.PERMUTATIONS
     assert AuditOptions().alpha == calibration.ALPHA

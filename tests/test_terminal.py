@@ -62,8 +62,8 @@ def inputs(tmp_path_factory) -> Path:
 def make_study(n_lesions: int = 1) -> Study:
     lesions = [replace(ROW, condition="lesion", target=f"{HOSTILE}{i}", **LESION)
                for i in range(n_lesions)]  # fmt: skip
-    about = {"about": HOSTILE, "model": {"name": HOSTILE}, "options": {"resamples": 10}}
-    return Study([ROW, *lesions], [], [], [], about)
+    about = {"about": HOSTILE, "model": {"name": HOSTILE}, "options": {}}
+    return Study([ROW, *lesions], [], [], [], [], [], about)
 
 
 def check_safe(text: str) -> None:
@@ -236,7 +236,7 @@ def test_quiet_says_nothing_but_the_result(inputs, tmp_path, monkeypatch, capfd)
     assert err == ""
     assert out.startswith("model     tiny")
     assert run([*own, "--overwrite"]) == 0
-    assert capfd.readouterr().err == "texts: 0 of 16\n"
+    assert capfd.readouterr().err == "texts: 0 of 16\n" * 2
     for command in (["config"], ["demo", "--synthetic"], ["compare", "a", "b"], ["report", "x"]):
         run(["--quiet", *command])
         run([*command, "--quiet"])

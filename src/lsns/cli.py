@@ -301,6 +301,7 @@ def _evaluate(
     options: Annotated[_Doses, FLAT] = _Doses(),
     mask: tuple[str, ...] = (),
     study: Annotated[specs.StudySpec, FLAT] = specs.StudySpec(),
+    expect: Annotated[specs.Expect, FLAT] = specs.Expect(),
     allow_code: Annotated[bool, RUNNING] = False,
     output: Annotated[Path, OUTPUT] = Path("results"),
 ) -> None:
@@ -308,7 +309,7 @@ def _evaluate(
 
     Parameters
     ----------
-    model, options, study
+    model, options, study, expect
         Which model, which units, and how they are evaluated.
     network
         Whose units are lesioned, at each --percentage; default language, unless --mask is given.
@@ -326,6 +327,7 @@ def _evaluate(
             request,
             _lesioned(request, options, network, _named(mask, allow_code)),
             **study.but("doses", "part_controls", "batch_size"),
+            expect=expect,
             batch_size=options.batch_size,
             workers=options.workers,
             cache_dir=options.cache_dir,

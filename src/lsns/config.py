@@ -19,6 +19,7 @@ import yaml
 from lsns.errors import LsnsError
 from lsns.specs import (
     CUTOFF,
+    Expect,
     Network,
     Option,
     Place,
@@ -63,6 +64,7 @@ class ExperimentConfig(Spec):
     lesion: LesionConfig = field(default_factory=LesionConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    expect: Expect = field(default_factory=Expect)
     audit: AuditConfig = field(default_factory=AuditConfig)
     report: bool = True
     """Write report.html, the page that shows all of the run."""

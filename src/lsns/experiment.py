@@ -328,6 +328,7 @@ class _Run:
             self.request,
             self._targets(),
             **self.config.evaluation.but("doses", "controls", "part_controls", "split_outliers"),
+            expect=self.config.expect,
             output_dir=self.folder / STUDY,
             **self.running,
         )

@@ -46,7 +46,7 @@ LARGEST = 10**9
 CUTOFF = 0.5
 LONGEST_SHOWN = 60
 # So much that a computation ends.
-MOST_SEEDS, MOST_RESAMPLES, MOST_HALVES, MOST_PERMUTATIONS = 10_000, 100_000, 10_000, 100_000
+MOST_SEEDS, MOST_HALVES, MOST_PERMUTATIONS = 10_000, 10_000, 100_000
 
 # The groups of flags in the help of the command line, in this order.
 ASKED = Group("What is asked", sort_key=1)
@@ -440,10 +440,28 @@ class StudySpec(Spec):
     """What stands in front of each text: auto, bos, eos, none, or a token written out."""
     limit: Count | None = None
     """Items of each paradigm at most, the first ones; default: all."""
-    resamples: Annotated[int, _whole(1, MOST_RESAMPLES)] = 2000
-    """Resamples of the bootstrap."""
+    smallest_effect: Annotated[float, _above_0(0.5)] = 0.1
+    """Smallest effect that counts: a share of what the intact model does above chance."""
     batch_size: Annotated[Count | None, NO_FLAG] = None
     """Texts per forward pass; default: chosen. Changes log-probabilities by rounding."""
+
+
+class Expect(Spec):
+    """What lesions should harm and what they should spare, said beforehand."""
+
+    section: ClassVar[str] = "expect."
+
+    harm: Annotated[tuple[Text, ...], Parameter(name="--harm", negative="")] = ()
+    """Benchmarks that lesions should harm, by name; default: those of the network's own domain, or
+    all that they should not spare."""
+    spare: Annotated[tuple[Text, ...], Parameter(name="--spare", negative="")] = ()
+    """Benchmarks that lesions should spare, by name; default: all others."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        both = next((name for name in self.harm if name in self.spare), None)
+        if both is not None:
+            raise SpecError("expect.spare", f"cannot have {both!r}, which stands in expect.harm")
 
 
 class EvaluationConfig(StudySpec):

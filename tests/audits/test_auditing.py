@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 import lsns
 from lsns import Audit, Contrast, LsnsError, localize, measurement
@@ -219,22 +220,22 @@ def conclusion_of(model, folder, contrast: Contrast) -> str:
 
 
 @pytest.mark.parametrize("paired", [False, True])
-@pytest.mark.parametrize("seed", range(4))
-def test_texts_that_are_there_twenty_times_are_not_found_again(model, tmp_path, seed, paired):
+def test_texts_that_are_there_twenty_times_are_not_found_again(model, tmp_path, paired):
     """Twelve random strings differ in nothing, however often they are given, and in what pairs."""
-    strings = random_words(seed, 12)
-    groups = tuple(map(str, range(120))) if paired else None
-    many = Contrast("many", strings[:6] * 20, strings[6:] * 20, groups, groups)
-    assert not conclusion_of(model, tmp_path, many).startswith("The units are found again")
-    if seed < 2:
-        assert conclusion_of(model, tmp_path, many).startswith("Not a finding")
+    groups, claims = tuple(map(str, range(120))) if paired else None, 0
+    for seed in range(8):
+        strings = random_words(seed, 12)
+        many = Contrast("many", strings[:6] * 20, strings[6:] * 20, groups, groups)
+        claims += conclusion_of(model, tmp_path, many).startswith("The units answer")
+    # One in twenty is what a p of 0.05 allows.
+    assert claims <= binom.ppf(0.9995, 8, 0.05)
 
 
 def test_twelve_strings_on_the_real_model_say_the_same_once_and_twenty_times(bundled, tmp_path):
     strings = random_words(5, 12)
     once = conclusion_of(bundled, tmp_path, Contrast("once", strings[:6], strings[6:]))
     many = conclusion_of(bundled, tmp_path, Contrast("many", strings[:6] * 20, strings[6:] * 20))
-    assert once.startswith("Not a finding")
+    assert once.startswith(("Not a finding", "Open: whether the selected units answer"))
     assert many == once
 
 
@@ -245,7 +246,7 @@ def test_sound_texts_that_are_there_twice_are_still_found_again(model, tmp_path)
     twice = replace(single, positive=positive * 2, negative=negative * 2)
     found = localize(model, twice, cache_dir=tmp_path, num_units=5)
     again = audit(found)
-    assert once.conclusion.startswith("The units are found again")
+    assert once.conclusion.startswith("The units answer to other items")
     assert again.conclusion == once.conclusion
     held = again.selectivity.held_out
     assert (held.n_positive, held.n_negative) == (24, 24)
@@ -259,7 +260,7 @@ def test_too_few_different_texts_are_said_and_not_claimed(model, tmp_path, n):
     result = audit(localize(model, few, percentage=5, cache_dir=tmp_path), options=FEW)
     assert {"reliability", "calibration", "selectivity"} <= set(result.missing)
     assert "too few different items" in result.missing["calibration"]
-    assert not result.conclusion.startswith("The units are found again")
+    assert not result.conclusion.startswith("The units answer")
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lsns import Contrast, Study, UnitMask, evaluate, localize
-from lsns.audits.lesions import LesionEvidence, Rival, find_evidence, language_rows
+from lsns.audits.lesions import find_evidence
 from tests.evaluation.test_study import write_pairs
 from tests.tiny import TEXTS, make_model
 
@@ -29,7 +28,7 @@ def study(one_thread, tmp_path_factory) -> tuple[Study, UnitMask, UnitMask, Path
     sums = write_pairs(folder / "sums.jsonl", ["three"], 2)
     names = [f"blimp:{pairs}", f"other=minimal-pairs:{sums}"]
     made = evaluate(
-        model, [first, second], names, split_outliers=True, seeds=SEEDS, resamples=20,
+        model, [first, second], names, split_outliers=True, seeds=SEEDS,
         modes=("zero", "mean"), output_dir=folder / "study",
     )  # fmt: skip
     return made, first.mask, second.mask, folder / "study"
@@ -38,16 +37,17 @@ def study(one_thread, tmp_path_factory) -> tuple[Study, UnitMask, UnitMask, Path
 def test_a_study_and_its_folder_say_the_same(study):
     made, mask, _, folder = study
     for place in (folder, str(folder)):
-        assert find_evidence(Study.load(place), mask.digest) == find_evidence(made, mask.digest)
+        read = Study.load(place)
+        assert find_evidence(read, mask.digest, None) == find_evidence(made, mask.digest, None)
 
 
 def test_each_part_on_each_benchmark_in_each_mode(study):
     made, mask, _, _ = study
-    found = find_evidence(made, mask.digest)
+    found = find_evidence(made, mask.digest, None).lesions
     assert len(found) == 3 * 2 * 2
-    assert {(e.part, e.units) for e in found} == {("all", 9), ("outliers", 6), ("rest", 3)}
-    assert {e.mode for e in found} == {"zero", "mean"}
-    assert {(e.benchmark, e.domain) for e in found} == {
+    assert {(e.row.part, e.row.units) for e in found} == {("all", 9), ("outliers", 6), ("rest", 3)}
+    assert {e.row.mode for e in found} == {"zero", "mean"}
+    assert {(e.row.benchmark, e.row.domain) for e in found} == {
         ("blimp", "language"), ("minimal-pairs", "other")
     }  # fmt: skip
 
@@ -55,9 +55,9 @@ def test_each_part_on_each_benchmark_in_each_mode(study):
 def test_the_other_mask_is_told_apart(study):
     made, mask, other, _ = study
     assert mask.digest != other.digest
-    found = find_evidence(made, other.digest)
-    assert {e.units for e in found if e.part == "all"} == {4}
-    assert find_evidence(made, "of no mask") == []
+    found = find_evidence(made, other.digest, None).lesions
+    assert {e.row.units for e in found if e.row.part == "all"} == {4}
+    assert find_evidence(made, "of no mask", None).lesions == ()
 
 
 def test_numbers_are_those_of_the_rows(study):
@@ -65,51 +65,52 @@ def test_numbers_are_those_of_the_rows(study):
     intact = {row.benchmark: row.value for row in made.summary if row.mask == ""}
     label = next(row.target for row in made.summary if row.mask == mask.digest)
     labels = {"all": label, "outliers": f"{label} outliers", "rest": f"{label} rest"}
-    for one in find_evidence(made, mask.digest):
+    for one in find_evidence(made, mask.digest, None).lesions:
         (row,) = [
             row
             for row in made.summary
             if row.condition == "lesion"
-            and (row.target, row.benchmark, row.mode) == (labels[one.part], one.benchmark, one.mode)
+            and (row.target, row.benchmark) == (labels[one.row.part], one.row.benchmark)
+            and row.mode == one.row.mode
         ]
-        assert (one.intact, one.value) == (intact[one.benchmark], row.value)
-        assert one.difference == pytest.approx(one.value - one.intact)
-        assert (one.low, one.high) == (row.difference_low, row.difference_high)
-        assert (one.units, one.outlier_units) == (row.units, row.outlier_units)
+        assert one.row == row
+        assert one.intact == intact[row.benchmark]
+        assert one.expected == (row.domain == "language")
+        assert one.harm == pytest.approx(one.intact - row.value)
+        assert one.controls == tuple(made.controls_of(row))
         # The least selective units are one mask: no distribution to rank in.
-        controls = [control for control in made.controls_of(row) if control.kind != "least"]
-        for rival, control in zip(one.rivals, controls, strict=True):
-            assert (rival.kind, rival.n, rival.mean) == (control.kind, control.n, control.mean)
-            assert (rival.p_value, rival.outlier_units) == (control.p, control.outliers)
-            assert rival.n == SEEDS
-            assert not rival.enough
+        for control in one.controls:
+            why = "one mask, no draw" if control.kind == "least" else "too few"
+            assert one.why_not(control) == why
+        assert one.usable == []
 
 
 def test_ranks_and_means_are_those_of_the_items(study):
     """From the single answers: accuracy of each control, and how many do as much harm."""
     made, mask, _, _ = study
-    found = find_evidence(made, mask.digest)
-    one = next(e for e in found if (e.part, e.benchmark, e.mode) == ("all", "blimp", "zero"))
+    found = find_evidence(made, mask.digest, None).lesions
+    asked = ("all", "blimp", "zero")
+    one = next(e for e in found if (e.row.part, e.row.benchmark, e.row.mode) == asked)
     rows = made.items().to_pylist()
     label = next(row.target for row in made.summary if row.mask == mask.digest)
     of_target = [
         r for r in rows
         if (r["benchmark"], r["target"], r["mode"]) == ("blimp", label, "zero")
     ]  # fmt: skip
-    assert one.value == pytest.approx(
+    assert one.row.value == pytest.approx(
         accuracy([r for r in of_target if r["condition"] == "lesion"])
     )
     assert one.intact == pytest.approx(
         accuracy([r for r in rows if r["benchmark"] == "blimp" and r["condition"] == "intact"])
     )
-    for rival in one.rivals:
+    for rival in (control for control in one.controls if control.kind != "least"):
         controls = [r for r in of_target if r["control"] == rival.kind]
         seeds = sorted({r["seed"] for r in controls})
         values = [accuracy([r for r in controls if r["seed"] == seed]) for seed in seeds]
         assert len(values) == SEEDS
         assert rival.mean == pytest.approx(sum(values) / SEEDS)
-        as_harmful = sum(value <= one.value + 1e-9 for value in values)
-        assert rival.p_value == (1 + as_harmful) / (1 + SEEDS)
+        as_harmful = sum(value <= one.row.value + 1e-9 for value in values)
+        assert rival.p == (1 + as_harmful) / (1 + SEEDS)
 
 
 def accuracy(rows: list[dict]) -> float:
@@ -120,50 +121,3 @@ def accuracy(rows: list[dict]) -> float:
         right = [row["correct"] for row in rows if row["paradigm"] == paradigm]
         shares.append(sum(right) / len(right))
     return sum(shares) / len(shares)
-
-
-def test_language_rows_are_those_of_a_part_on_language(study):
-    made, mask, _, _ = study
-    found = find_evidence(made, mask.digest)
-    rest = language_rows(found, "rest")
-    assert [(e.part, e.benchmark) for e in rest] == [("rest", "blimp")] * 2
-    assert language_rows(found, "nothing") == []
-
-
-EVIDENCE = LesionEvidence(
-    part="all", units=172, mode="zero", benchmark="blimp", domain="language", measure="accuracy",
-    intact=0.75, value=0.55, difference=-0.2, low=-0.25, high=-0.15, rivals=(),
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("measure", "difference", "low", "high", "harm", "harms"),
-    [
-        ("accuracy", -0.2, -0.25, -0.15, 0.2, True),
-        ("accuracy", -0.01, -0.05, 0.03, 0.01, False),
-        ("accuracy", 0.2, 0.15, 0.25, -0.2, False),
-        # A higher perplexity is worse.
-        ("perplexity", 0.2, 0.15, 0.25, 0.2, True),
-        ("perplexity", 0.01, -0.03, 0.05, 0.01, False),
-        ("perplexity", -0.2, -0.25, -0.15, -0.2, False),
-    ],
-)
-def test_which_way_is_harm(measure, difference, low, high, harm, harms):
-    one = replace(EVIDENCE, measure=measure, difference=difference, low=low, high=high)
-    assert one.harm == pytest.approx(harm)
-    assert one.harms is harms
-
-
-@pytest.mark.parametrize(("n", "distinct", "enough"), [(20, 20, True), (20, 19, False)])
-def test_enough_controls_are_different_ones(n, distinct, enough):
-    assert Rival("uniform", n, distinct, 0.7, 0.05).enough is enough
-
-
-@pytest.mark.parametrize(
-    ("own", "others", "alike"),
-    [(17, 17.0, True), (10, 8.0, True), (10, 7.9, False), (17, 0.0, False), (0, 0.0, True),
-     (None, 3.0, True), (17, None, True)],
-)  # fmt: skip
-def test_controls_with_four_fifths_of_the_outlier_units_are_alike(own, others, alike):
-    one = replace(EVIDENCE, outlier_units=own)
-    assert one.is_alike(Rival("uniform", 20, 20, 0.7, 0.05, others)) is alike

@@ -118,7 +118,7 @@ def test_of_twice_as_many_units_the_planted_ones_are_above_chance(high, tmp_path
 
 def test_the_audit_of_a_high_effect(found):
     made = audit(found, options=STRICT)
-    assert made.conclusion.startswith("The units are found again;")
+    assert made.conclusion.startswith("The units answer to other items.")
     assert {row.dice for row in made.reliability.rows if row.split == "halves"} == {1.0}
     assert made.calibration.above == made.calibration.units_above == PLANTED
     assert made.calibration.p_value == 1 / 1000
@@ -158,10 +158,9 @@ def test_without_an_effect_planted_units_are_found_by_chance(silent):
 def test_without_an_effect_the_calibration_says_so(silent):
     alarms = [made.calibration.above > 0 for _, _, made in silent]
     assert sum(alarms) <= binom.ppf(0.9995, len(silent), 0.05)
-    for _, _, made in silent:
-        if made.calibration.above == 0:
-            assert made.conclusion.startswith("Not a finding")
-        assert not made.conclusion.startswith("The units are found again")
+    claims = [made.conclusion.startswith("The units answer") for _, _, made in silent]
+    assert sum(claims) <= binom.ppf(0.9995, len(silent), 0.05)
+    assert {made.verdict for _, _, made in silent} <= {"open", "nothing"}
 
 
 def test_without_an_effect_held_out_texts_show_none(silent):

@@ -76,7 +76,7 @@ def test_all_published_paradigms_are_scored_with_their_flaws(tmp_path, tiny_mode
     def run(**options):
         caplog.clear()
         return evaluate(
-            tiny_model, [UnitMask(units)], f"blimp:{folder}", controls=[], resamples=50,
+            tiny_model, [UnitMask(units)], f"blimp:{folder}", controls=[],
             output_dir=tmp_path / "out", **options,
         )  # fmt: skip
 

@@ -59,7 +59,7 @@ def test_a_local_task_under_a_lesion(tiny_model, tmp_path, monkeypatch):
     before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
     study = evaluate(
         tiny_model, [a_mask()], [f"lm-eval:{path}"], controls=["uniform"], seeds=2,
-        output_dir=tmp_path / "out", resamples=10, limit=6,
+        output_dir=tmp_path / "out", limit=6,
     )  # fmt: skip
     assert random.getstate() == before[0]
     assert (np.random.get_state()[1] == before[1]).all()
@@ -257,7 +257,7 @@ def test_with_permission_it_is_said_and_run(tiny_model, tmp_path, own_tasks, cap
     caplog.set_level("INFO", "lsns")
     evaluate(
         tiny_model, [a_mask()], [f"lm-eval:{path}"], controls=[], output_dir=tmp_path / "out",
-        resamples=10, limit=2, allow_code=True,
+        limit=2, allow_code=True,
     )  # fmt: skip
     assert (tmp_path / "ran").exists()
     said = [text for text in caplog.messages if "running code" in text]

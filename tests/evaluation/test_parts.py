@@ -38,7 +38,7 @@ RUN = """
 import lsns
 logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
 lsns.evaluate({model!r}, [{mask!r}], ['blimp:{pairs}'], controls=["uniform"], seeds=1,
-              resamples=10, output_dir={output!r})
+              output_dir={output!r})
 """
 COMMAND = """
 from lsns.cli import run
@@ -204,7 +204,7 @@ def test_ctrl_c_says_what_is_kept(inputs, tmp_path):
 def run(inputs, output, benchmark=None, **options):
     return evaluate(
         make_model(), [inputs["mask"]], [benchmark or f"blimp:{inputs['pairs']}"], controls=[],
-        resamples=10, output_dir=output, **options,
+        output_dir=output, **options,
     )  # fmt: skip
 
 
@@ -337,7 +337,7 @@ def test_workers_change_no_byte(inputs, tmp_path):
     for workers in (1, 2):
         evaluate(
             inputs["model"], [inputs["mask"]], [f"blimp:{inputs['pairs']}", "perplexity"],
-            controls=["uniform"], seeds=1, resamples=10, output_dir=tmp_path / str(workers),
+            controls=["uniform"], seeds=1, output_dir=tmp_path / str(workers),
             workers=workers,
         )  # fmt: skip
     same_results(tmp_path / "1", tmp_path / "2")

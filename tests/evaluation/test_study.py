@@ -91,7 +91,7 @@ def pairs(tmp_path_factory):
 @pytest.fixture
 def run(model, found, pairs, tmp_path):
     def evaluate_it(masks=None, benchmarks=None, **options):
-        options = {"seeds": 2, "output_dir": tmp_path / "out", "resamples": 50} | options
+        options = {"seeds": 2, "output_dir": tmp_path / "out"} | options
         given = options.pop("model", model)
         return evaluate(given, masks or [found], benchmarks or [f"blimp:{pairs}"], **options)
 
@@ -160,16 +160,49 @@ def test_all_benchmarks_controls_and_modes(run, tmp_path):
     ppl, damaged = study.summary[42], study.summary[43]
     assert ppl.value > 1
     assert damaged.difference == pytest.approx(np.log(damaged.value / ppl.value))
-    assert len(study.dissociation) == 2
-    row = study.dissociation[0]
-    both = np.mean([study.summary[1].difference, study.summary[22].difference])
-    assert row.language == pytest.approx(both)
-    assert row.gap == pytest.approx(row.language - row.other)
+    # Random weights guess: there is nothing to lose, and it is said.
+    assert study.dissociation == []
     text = study.describe()
-    assert text.count("tiny (float32); <eos> in front of each text (--prefix auto)") == 5
-    assert "language (blimp (6 items), syntaxgym (3 items)) against others" in text
+    assert text.count("tiny (float32); <eos> in front of each text (--prefix auto)") == 4
+    assert "no better than guessing, intact, so that nothing can be lost: blimp, syntax" in text
     assert "perplexity: perplexity" in text
     assert "few controls" in text
+
+
+@pytest.fixture
+def solved(model, tmp_path):
+    """A function from a name and texts to pairs of which the model prefers the good ones."""
+
+    def write(name: str, paradigms: list[str], number: int):
+        path = write_pairs(tmp_path / f"{name}.jsonl", paradigms, number)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line, scored in zip(lines, score_pairs(model, read_pairs(path)), strict=True):
+            if not scored.correct:
+                good, bad = line["sentence_good"], line["sentence_bad"]
+                line["sentence_good"], line["sentence_bad"] = bad, good
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
+
+    return write
+
+
+def test_dissociation_is_in_shares_of_what_is_above_chance(run, solved):
+    harm, spare = solved("harm", ["one", "two", "three"], 4), solved("spare", ["four", "five"], 4)
+    names = [f"blimp:{harm}", f"minimal-pairs:{spare}"]
+    expect = {"harm": ["blimp"]}
+    study = run(benchmarks=names, expect=expect, controls=["uniform"], seeds=3)
+    (row,) = study.dissociation
+    assert (row.harm, row.spare) == ("blimp", "minimal-pairs")
+    intact = {r.benchmark: r.value for r in study.summary if r.condition == "intact"}
+    assert intact == {"blimp": 1.0, "minimal-pairs": 1.0}
+    lost = {r.benchmark: -2 * r.difference for r in study.summary if r.condition == "lesion"}
+    assert row.harmed == pytest.approx(lost["blimp"])
+    assert row.spared == pytest.approx(lost["minimal-pairs"])
+    assert row.gap == pytest.approx(row.harmed - row.spared)
+    assert [one.n for one in study.controls_of(row)] == [3]
+    assert "should harm: blimp; should spare: minimal-pairs" in study.describe()
+    # Of a contrast of one's own, nothing is expected unless it is said.
+    assert run(benchmarks=names, controls=["uniform"], seeds=3).dissociation == []
 
 
 def test_files(run, tmp_path):
@@ -191,10 +224,10 @@ def test_files(run, tmp_path):
     assert set(COLUMNS) <= set(one)
 
 
-def test_what_is_saved_is_read_back(run, tmp_path, found):
-    other = write_pairs(tmp_path / "sums.jsonl", ["three"], 3)
-    pairs = write_pairs(tmp_path / "p.jsonl", ["one", "two"], 3)
-    study = run(benchmarks=[f"blimp:{pairs}", f"other=minimal-pairs:{other}"])
+def test_what_is_saved_is_read_back(run, tmp_path, found, solved):
+    other, pairs = solved("sums", ["three"], 3), solved("p", ["one", "two"], 3)
+    names = [f"blimp:{pairs}", f"minimal-pairs:{other}"]
+    study = run(benchmarks=names, expect={"spare": ["minimal-pairs"]})
     again = Study.load(tmp_path / "out")
     assert again == study
     assert again.describe() == study.describe()
@@ -351,7 +384,7 @@ def test_a_mask_of_another_model_is_said_and_noted(run, tmp_path, found, caplog)
 def test_the_same_weights_by_name_and_loaded_are_the_same(folder, pairs, tmp_path, caplog):
     loaded = lsns.load_model(str(folder))
     mask = localize(loaded, CONTRAST, num_units=4, cache_dir=tmp_path / "cache").mask
-    options = {"controls": [], "resamples": 10, "output_dir": tmp_path / "out"}
+    options = {"controls": [], "output_dir": tmp_path / "out"}
     study = evaluate(str(folder), [mask], [f"blimp:{pairs}"], **options)
     assert study.manifest["transferred"] == []
     # Random weights come from the same files, and are others.
@@ -394,8 +427,9 @@ def test_benchmarks_that_cannot_be_used(run, tmp_path, benchmark, message):
     [
         ({"limit": 0}, "limit must be at least 1; got 0"),
         ({"limit": -5}, "limit must be at least 1; got -5"),
-        ({"resamples": 0}, "resamples must be at least 1; got 0"),
-        ({"resamples": 10**9}, "resamples must be at most 100,000; got 1000000000"),
+        ({"smallest_effect": 1.0}, "smallest-effect must be above 0 and at most 0.5"),
+        ({"expect": {"harms": ["x"]}}, "expect has no 'harms'; use harm and spare"),
+        ({"expect": {"harm": ["sums"]}}, "expect: no benchmark 'sums' is run; there are blimp"),
         ({"seeds": 10**9}, "seeds must be at most 10,000; got 1000000000"),
         ({"prefix": "wrong"}, "no token for prefix 'wrong'"),
         ({"seeds": 0}, "seeds must be at least 1; got 0"),
@@ -450,7 +484,7 @@ def folder(tmp_path_factory):
 def start(folder, pairs, mask, output, last="") -> subprocess.Popen:
     code = (
         f"import sys, lsns\nlsns.evaluate({str(folder)!r}, [{str(mask)!r}], ['blimp:{pairs}'],"
-        f" seeds=6, resamples=10, output_dir={str(output)!r}, batch_size=1)\n{last}"
+        f" seeds=6, output_dir={str(output)!r}, batch_size=1)\n{last}"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
@@ -482,7 +516,7 @@ def test_killed_and_started_again(folder, tmp_path, found):
     assert start(folder, pairs, mask, output, last).communicate()[0] == "[]\n"
     whole = tmp_path / "whole"
     evaluate(
-        str(folder), [mask], [f"blimp:{pairs}"], seeds=6, resamples=10, output_dir=whole,
+        str(folder), [mask], [f"blimp:{pairs}"], seeds=6, output_dir=whole,
         batch_size=1,
     )  # fmt: skip
     assert (output / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
@@ -498,7 +532,7 @@ def test_a_model_by_name_is_loaded_once(folder, tmp_path, pairs, monkeypatch):
     monkeypatch.setattr(factory, "load_model", lambda **o: loads.append(1) or real(**o))
     evaluate(
         str(folder), ["language@5"], [f"blimp:{pairs}"], controls=["uniform"], seeds=1,
-        output_dir=tmp_path, cache_dir=tmp_path / "cache", resamples=10,
+        output_dir=tmp_path, cache_dir=tmp_path / "cache",
     )  # fmt: skip
     assert len(loads) == 1
 

@@ -22,10 +22,18 @@ from lsns.analysis.results import save_results
 from lsns.evaluation.benchmark import Benchmark
 from lsns.evaluation.benchmarks import MinimalPairs, Perplexity
 from lsns.evaluation.conditions import Condition
-from lsns.evaluation.study import ControlRow, DissociationRow, Study, SummaryRow
-from lsns.evaluation.summary import Outcome, dissociate, summarize
+from lsns.evaluation.study import (
+    ControlRow,
+    DissociationRow,
+    InteractionRow,
+    Study,
+    SummaryRow,
+    TrendRow,
+)
+from lsns.evaluation.summary import Outcome, dissociate, find_trends, summarize
 from lsns.lesions.controls import control_mask
 from lsns.report.results import Results, ScoredUnits, read_results
+from lsns.specs import Expect
 from lsns.store import write_json
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +41,6 @@ N_LAYERS, HIDDEN_SIZE, N_ITEMS = 12, 96, 40
 OUTLIER_DIMENSIONS = (7, 23)
 PERCENTAGE, DOSES = 2.0, (1.0, 2.0, 5.0)
 SEEDS = range(42, 62)
-RESAMPLES = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +174,10 @@ def make_outcome(
     lost = np.array([magnitudes[c.mask.units].sum() if c.mask else 0.0 for c in conditions])
     harm = 0.25 * lost / lost.max() + 0.01 * rng.standard_normal(len(lost)) * (lost > 0)
     point = 3.0 + 4 * harm if benchmark.measure == "perplexity" else 0.75 - harm
-    samples = point + 0.02 * rng.standard_normal((RESAMPLES, len(lost)))
-    return Outcome(benchmark, 60, 6, point, samples)
+    noise = 0.05 * rng.standard_normal((6, len(lost)))
+    about = benchmark.name, benchmark.domain, benchmark.measure
+    chance = 0.0 if benchmark.measure == "perplexity" else 0.5
+    return Outcome(*about, 60, 6, point + noise - noise.mean(axis=0), chance)
 
 
 def make_study(made: Synthetic) -> dict[str, Any]:
@@ -184,12 +193,13 @@ def make_study(made: Synthetic) -> dict[str, Any]:
         for seed, benchmark in enumerate(benchmarks)
     ]
     masks = {c.label: c.mask for c in conditions if c.kind == "lesion" and c.mask}
-    found = [summarize(outcome, conditions) for outcome in outcomes]
+    found = [summarize(outcome, conditions, 0.1) for outcome in outcomes]
+    trends = [row for outcome in outcomes for row in find_trends(outcome, conditions)]
     manifest = {
         "about": "tiny (float32); <eos> in front of each text (--prefix auto)",
         "model": {"name": "tiny"},
         "prefix": {"asked": "auto", "token": "<eos>", "token_id": 0},
-        "options": {"resamples": RESAMPLES, "seeds": len(SEEDS), "benchmarks": ["minimal-pairs"]},
+        "options": {"seeds": len(SEEDS), "benchmarks": ["minimal-pairs"], "smallest_effect": 0.1},
         "versions": {"python": "3.11.7"},
         "masks": [
             {"label": name, "digest": mask.digest, "units": mask.count}
@@ -200,13 +210,15 @@ def make_study(made: Synthetic) -> dict[str, Any]:
     }
     summary = [row for rows, _ in found for row in rows]
     controls = [row for _, rows in found for row in rows]
-    return Study(summary, controls, *dissociate(outcomes, conditions), manifest).to_dict()
+    found = dissociate(outcomes, conditions, Expect())
+    return Study(summary, controls, *found, trends, manifest).to_dict()
 
 
 def study_of(content: dict[str, Any]) -> Study:
     """A study of what `study.json` holds, with any text in it."""
     kinds = {"summary": SummaryRow, "controls": ControlRow, "dissociation": DissociationRow,
-             "dissociation_controls": ControlRow}  # fmt: skip
+             "dissociation_controls": ControlRow, "interactions": InteractionRow,
+             "trends": TrendRow}  # fmt: skip
     tables = [[kind(**row) for row in content[name]] for name, kind in kinds.items()]
     return Study(*tables, {k: v for k, v in content.items() if k not in (*kinds, "format")})
 
@@ -217,7 +229,7 @@ def make_audit(made: Synthetic) -> dict[str, Any]:
     selected = int((outliers & units).sum())
     share = made.magnitudes[outliers & units].sum() / made.magnitudes[units].sum()
     return {
-        "format": 1,
+        "format": 2,
         "differs": True,
         "manifest": {**made.mask.manifest, "audit": {"permutations": 1000}},
         "reliability": {
@@ -276,7 +288,7 @@ def make_audit(made: Synthetic) -> dict[str, Any]:
              "dice_chance": 0.02, "jaccard_chance": 0.01, "expected": 0.46, "p_value": 1e-16,
              "expected_by_layer": 1.1},
         ],
-        "lesions": [],
+        "lesions": {"lesions": [], "gaps": [], "interactions": [], "smallest": 0.1},
         "findings": [
             {"rule": "reliability", "level": "good", "source": "a title (10.1000/1)",
              "sentence": "Halves of the items give much the same units (Dice 0.66)."},
@@ -287,6 +299,7 @@ def make_audit(made: Synthetic) -> dict[str, Any]:
             {"rule": "lesion", "level": "open", "source": "a title (10.1000/4)",
              "sentence": "There are too few controls for a claim."},
         ],
+        "verdict": "open",
         "conclusion": "The units answer to the contrast; what a lesion shows rests on outliers.",
         "missing": {},
     }  # fmt: skip

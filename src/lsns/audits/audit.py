@@ -11,7 +11,7 @@ from typing import Any
 
 from lsns.audits.confounds import Confound
 from lsns.audits.protocols import ProtocolOverlap
-from lsns.audits.verdict import Finding, Parts
+from lsns.audits.verdict import Finding, Parts, Verdict
 from lsns.errors import LsnsError
 from lsns.store import write_json
 from lsns.table import Table, Tabled
@@ -19,7 +19,7 @@ from lsns.terminal import first_lines, one_line
 from lsns.typed import as_typed, read_object
 
 WIDTH = 96
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class Audit(Parts, Tabled):
     """What an audit found; a part that could not be examined is None, and `missing` says why.
 
     Attributes:
-        conclusion: one sentence, which follows from the levels of the findings.
+        verdict: `network`, `artefact`, `nothing` or `open`; see `verdict.decide`.
+        conclusion: the verdict in words, which follows from the levels of the findings.
         findings: one for each rule that docs/audit.md states.
         reliability: agreement of masks and scores of different items.
         selectivity: effect on items that did not choose the units.
@@ -41,6 +42,7 @@ class Audit(Parts, Tabled):
         manifest: all that determined the localization, with the options of the audit.
     """
 
+    verdict: Verdict
     conclusion: str
     findings: tuple[Finding, ...]
     manifest: Mapping[str, Any]

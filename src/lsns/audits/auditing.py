@@ -15,12 +15,12 @@ from lsns.audits.audit import Audit
 from lsns.audits.calibration import permutation_test
 from lsns.audits.confounds import audit_confounds
 from lsns.audits.items import Items
-from lsns.audits.lesions import LesionEvidence, find_evidence
+from lsns.audits.lesions import Evidence, find_evidence
 from lsns.audits.outliers import audit_outliers
 from lsns.audits.protocols import compare_methods, compare_protocols
 from lsns.audits.reliability import measure_reliability
 from lsns.audits.selectivity import measure_selectivity
-from lsns.audits.verdict import Parts, conclude, judge
+from lsns.audits.verdict import Parts, conclude, decide, judge
 from lsns.errors import LsnsError
 from lsns.evaluation.study import Study
 from lsns.localization import Localization
@@ -72,7 +72,9 @@ def audit(
     _check_model(found, model)
     if isinstance(study, (str, Path)):
         study = Study.load(study)
-    evidence = [] if study is None else find_evidence(study, found.mask.digest)
+    evidence = Evidence()
+    if study is not None:
+        evidence = find_evidence(study, found.mask.digest, found.manifest["stimuli"]["name"])
     running: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     measurement, pooling = found.measurement, found.manifest["protocol"]["pooling"]
     further = further_activations(measurement, model if profile else None, **running)
@@ -86,12 +88,13 @@ def audit(
             *compare_methods(found),
             *compare_protocols(found, model, run=overlaps, **running),
         ),
-        lesions=tuple(evidence),
+        lesions=evidence,
     )
     findings = judge(parts)
     amounts = asdict(chosen) | {"percentages": list(chosen.percentages)}
     return Audit(
         **vars(parts),
+        verdict=decide(findings),
         conclusion=conclude(findings),
         findings=findings,
         manifest={**found.manifest, "audit": amounts},
@@ -204,15 +207,13 @@ def _with_folds(
     return {name: (rows, places(name)) for name, rows in further.items()}
 
 
-def _not_asked(
-    found: Localization, further: Any, study: Any, evidence: Sequence[LesionEvidence]
-) -> dict[str, str]:
+def _not_asked(found: Localization, further: Any, study: Any, evidence: Evidence) -> dict[str, str]:
     missing = {}
     if further is None:
         count = sum(map(len, found.measurement.contrast.further_texts.values()))
         missing["further conditions"] = f"not measured yet: {count} texts; ask for the profile"
     if study is None:
         missing["lesions"] = "no study was given"
-    elif not evidence:
+    elif not evidence.lesions:
         missing["lesions"] = "the study has no lesion by this mask"
     return missing

@@ -1,42 +1,18 @@
-"""What a study of lesions says of a mask: its rows in `lsns evaluate`'s summary."""
+"""What a study of lesions says of a mask: its rows, and which of its controls may be believed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lsns.evaluation.benchmark import LANGUAGE
 from lsns.evaluation.statistics import ENOUGH_CONTROLS
-from lsns.evaluation.study import ControlRow, Study, SummaryRow
+from lsns.evaluation.study import ControlRow, DissociationRow, InteractionRow, Study, SummaryRow
 
 # Controls with fewer outlier units than this share of the lesion's are not alike in them.
 ALIKE = 0.8
-
-
-@dataclass(frozen=True)
-class Rival:
-    """The controls of one kind.
-
-    Attributes:
-        kind: of control.
-        n: how many.
-        distinct: how many different masks these are: of few units there are few.
-        mean: of their values.
-        p_value: (1 + controls at least as harmful) / (1 + controls).
-        outlier_units: how many of their units are outliers, on average; None: not known.
-    """
-
-    kind: str
-    n: int
-    distinct: int
-    mean: float
-    p_value: float
-    outlier_units: float | None = None
-
-    @property
-    def enough(self) -> bool:
-        """Whether there are enough different ones for a claim."""
-        return self.distinct >= ENOUGH_CONTROLS
+# Controls that are worth fewer independent ones than this are one lesion, counted again and again.
+EFFECTIVE = 10
+# Summed squared magnitude of controls, as a ratio to the lesion's: beyond these they are not alike.
+MATCH = (0.8, 1.25)
 
 
 @dataclass(frozen=True)
@@ -44,94 +20,110 @@ class LesionEvidence:
     """A lesion by the mask, or by a part of it, on one benchmark.
 
     Attributes:
-        part: `all` of the mask, its `outliers` alone, or the `rest`.
-        units: that are lesioned.
-        mode: what replaces them.
-        benchmark: its name.
-        domain: what the benchmark asks for: one of the three networks, or `other`.
-        measure: `accuracy` or `perplexity`.
+        row: the lesion.
         intact: value of the intact model.
-        value: under the lesion.
-        difference: to intact; for perplexity the log of the ratio.
-        low: lower end of its 95% interval.
-        high: upper end.
-        rivals: the controls.
-        outlier_units: how many of the lesioned units are outliers; None: not known.
+        expected: whether it should harm that benchmark; None: nothing is expected.
+        controls: a row for each kind.
     """
 
-    part: str
-    units: int
-    mode: str
-    benchmark: str
-    domain: str
-    measure: str
+    row: SummaryRow
     intact: float
-    value: float
-    difference: float
-    low: float
-    high: float
-    rivals: tuple[Rival, ...]
-    outlier_units: int | None = None
-
-    def is_alike(self, rival: Rival) -> bool:
-        """Whether those controls have about as many outlier units, or none is lesioned.
-
-        Outlier units do harm whatever they answer to: controls that lack them say nothing of
-        selectivity. What is not known of a mask is not held against it.
-        """
-        if not self.outlier_units or rival.outlier_units is None:
-            return True
-        return rival.outlier_units >= ALIKE * self.outlier_units
+    expected: bool | None
+    controls: tuple[ControlRow, ...]
 
     @property
     def harm(self) -> float:
-        """The difference, positive where the lesion harms."""
-        return self.difference if self.measure == "perplexity" else -self.difference
+        """The difference to intact, positive where the lesion harms."""
+        return self.row.sign * self.row.effect[0]
+
+    def why_not(self, control: ControlRow) -> str:
+        """Why controls say nothing of selectivity; empty: they do.
+
+        What a lesion does whatever its units answer to is explained by controls that have as much
+        of it: outlier units, and magnitude where that is what they are matched on. What is not
+        known of a mask is not held against it.
+        """
+        outliers, effective = self.row.outlier_units, control.effective
+        if control.p is None:
+            return "one mask, no draw"
+        if control.distinct < ENOUGH_CONTROLS:
+            return "too few"
+        if effective is not None and effective < EFFECTIVE:
+            return f"worth {effective:.1f} different ones"
+        if outliers and control.outliers is not None and control.outliers < ALIKE * outliers:
+            return "without as many outlier units"
+        matched = control.match is None or MATCH[0] <= control.match <= MATCH[1]
+        if control.kind == "magnitude" and not matched:
+            return f"with {control.match:.2f} times its squared magnitude"
+        return ""
 
     @property
-    def harms(self) -> bool:
-        """Whether the interval of the difference says that the lesion harms."""
-        return self.low > 0 if self.measure == "perplexity" else self.high < 0
+    def usable(self) -> list[ControlRow]:
+        """The kinds of controls that say something."""
+        return [control for control in self.controls if not self.why_not(control)]
 
 
-def find_evidence(study: Study, digest: str) -> list[LesionEvidence]:
-    """What a study says of a mask and of its parts; empty if it has no lesion by it.
+@dataclass(frozen=True)
+class GapEvidence:
+    """What a lesion takes of what it should harm, and of what it should spare.
+
+    Attributes:
+        row: the lesion.
+        controls: a row for each kind: their gaps.
+    """
+
+    row: DissociationRow
+    controls: tuple[ControlRow, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a study says of a mask.
+
+    Attributes:
+        lesions: by the mask and by its parts, on each benchmark.
+        gaps: of those that have benchmarks on both sides.
+        interactions: double dissociations that the whole mask is a part of.
+        smallest: the smallest effect that counts, as a share of the intact model's ability.
+    """
+
+    lesions: tuple[LesionEvidence, ...] = ()
+    gaps: tuple[GapEvidence, ...] = ()
+    interactions: tuple[InteractionRow, ...] = ()
+    smallest: float = 0.1
+
+    def of(self, part: str, *, expected: bool | None = True) -> list[LesionEvidence]:
+        """The lesions by a part of the mask on benchmarks that they should harm (or spare)."""
+        return [one for one in self.lesions if (one.row.part, one.expected) == (part, expected)]
+
+
+def find_evidence(study: Study, digest: str, network: str | None) -> Evidence:
+    """What a study says of a mask and of its parts; nothing if it has no lesion by it.
 
     Args:
         study: with rows of lesions by several masks, or by none.
         digest: that of the mask.
+        network: name of the stimuli that selected it.
     """
+    options = study.manifest.get("options") or {}
     intact = {row.benchmark: row.value for row in study.summary if row.condition == "intact"}
-    return [
-        _evidence(row, study.controls_of(row), intact[row.benchmark])
-        for row in study.summary
-        if row.condition == "lesion" and row.whole == digest
-    ]
-
-
-def language_rows(evidence: Sequence[LesionEvidence], part: str) -> list[LesionEvidence]:
-    """The rows of a part on benchmarks of language."""
-    return [row for row in evidence if row.part == part and row.domain == LANGUAGE]
-
-
-def _evidence(row: SummaryRow, controls: Sequence[ControlRow], intact: float) -> LesionEvidence:
-    difference, low, high = row.effect
-    return LesionEvidence(
-        part=row.part,
-        units=row.units,
-        mode=row.mode,
-        benchmark=row.benchmark,
-        domain=row.domain,
-        measure=row.measure,
-        intact=intact,
-        value=row.value,
-        difference=difference,
-        low=low,
-        high=high,
-        rivals=tuple(
-            Rival(one.kind, one.n, one.distinct, one.mean, one.p, one.outliers)
-            for one in controls
-            if one.p is not None
+    rows = [row for row in study.summary if row.condition == "lesion" and row.whole == digest]
+    targets = {row.target for row in rows}
+    return Evidence(
+        tuple(
+            LesionEvidence(
+                row,
+                intact[row.benchmark],
+                study.expects_harm(row, network),
+                tuple(study.controls_of(row)),
+            )
+            for row in rows
         ),
-        outlier_units=row.outlier_units,
+        tuple(
+            GapEvidence(row, tuple(study.controls_of(row)))
+            for row in study.dissociation
+            if row.target in targets
+        ),
+        tuple(row for row in study.interactions if targets & {row.first, row.second}),
+        options.get("smallest_effect", 0.1),
     )

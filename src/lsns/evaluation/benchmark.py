@@ -29,8 +29,6 @@ LANGUAGE, THEORY_OF_MIND, MULTIPLE_DEMAND, OTHER = DOMAINS = (
     "multiple-demand",
     "other",
 )
-# Of the double dissociation: whatever does not ask for language is on the other one.
-SIDES = (LANGUAGE, OTHER)
 
 
 @dataclass(frozen=True)

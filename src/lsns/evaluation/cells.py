@@ -38,6 +38,8 @@ COLUMNS = {
     "score": "float64",
     # Null: a tie, or what is no question of right or wrong.
     "correct": "bool",
+    # What guessing would score; null: nothing is known of it.
+    "chance": "float64",
     # What is wrong with the item; see `flaws`.
     "flaw": "string",
 }

@@ -161,6 +161,12 @@ class Condition:
     squares: Float[Array, "n_layers hidden_size"] | None = None
 
     @property
+    def network(self) -> str | None:
+        """The name of the stimuli that selected its units; None: it does not say."""
+        stimuli = {} if self.mask is None else self.mask.manifest.get("stimuli") or {}
+        return stimuli.get("name")
+
+    @property
     def columns(self) -> dict[str, Any]:
         """What a row of results says of its condition."""
         return {

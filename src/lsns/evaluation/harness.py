@@ -202,7 +202,14 @@ def _row(benchmark: str, task: str, sample: Mapping[str, Any]) -> Row:
         "metric": metric,
         "score": value,
         "correct": bool(value) if value in (0.0, 1.0) else None,
+        "chance": _chance(metric, sample),
     }
+
+
+def _chance(metric: str, sample: Mapping[str, Any]) -> float:
+    """What guessing scores: one of the answers that are offered; nothing, where none is."""
+    choices = len(sample.get("arguments") or ())
+    return 1 / choices if metric.startswith(("acc", "f1", "mcc")) and choices > 1 else 0.0
 
 
 def _known(name: str, names: Sequence[str]) -> str:

@@ -35,15 +35,16 @@ from lsns.evaluation.conditions import (
     make_conditions,
     make_targets,
 )
+from lsns.evaluation.expectation import check_expected
 from lsns.evaluation.scoring import as_scores, sequences_of
-from lsns.evaluation.statistics import RESAMPLES, check_resamples
 from lsns.evaluation.study import Study
-from lsns.evaluation.summary import dissociate, measure_outcome, summarize
+from lsns.evaluation.summary import dissociate, find_trends, measure_outcome, summarize
 from lsns.localization import Localization, localize
 from lsns.magnitudes import Magnitudes, measure_magnitudes
 from lsns.models.factory import ModelRequest, check_model
 from lsns.models.subject import Subject
 from lsns.plugins import permit
+from lsns.specs import Expect, StudySpec
 from lsns.stimuli.networks import load_contrast
 from lsns.store import (
     Store,
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
 # Raised when scoring changes what it computes.
-EVALUATION = 2
+EVALUATION = 3
 PACKAGES = ("lsns", "numpy", "torch", "transformers", "tokenizers", "pyarrow")
 
 
@@ -83,7 +84,8 @@ def evaluate(
     output_dir: str | Path = "results",
     cache_dir: str | Path | None = None,
     batch_size: int | None = None,
-    resamples: int = RESAMPLES,
+    expect: Expect | Mapping[str, Sequence[str]] | None = None,
+    smallest_effect: float = StudySpec.smallest_effect,
     allow_code: bool = False,
     workers: int = 1,
     progress: bool = False,
@@ -117,7 +119,10 @@ def evaluate(
         cache_dir: see `localize`.
         batch_size: texts per forward pass; another size changes log-probabilities by rounding, less
             than 1e-4 nats for a sentence in float32.
-        resamples: of the bootstrap, at most 100,000.
+        expect: which benchmarks the lesions should `harm` and which they should `spare`, by their
+            names; None: by the network of each mask.
+        smallest_effect: the smallest difference that counts, as a share of what the intact model
+            does above chance; for perplexity, of the logarithm.
         allow_code: run code that a task's file (`lm-eval:FILE`) or a mask given as text
             (`language@1:file.py:Class`) names.
         workers: processes of this machine that run the model, each with a copy of it; several need
@@ -130,7 +135,8 @@ def evaluate(
             Flaws of published items, such as two equal sentences, are no errors: see `flaws`.
     """
     check_model(model, by_name=True)
-    check_resamples(resamples)
+    check_smallest(smallest_effect)
+    expected = expect if isinstance(expect, Expect) else _expected(expect or {})
     benchmarks, modes = list(_several(benchmarks)), list(_several(modes))
     controls = None if controls is None else list(_several(controls))
     # What can be known to be wrong is said before anything is localized: `masks` may be lazy.
@@ -138,6 +144,7 @@ def evaluate(
     parquet_module()
     folder = _prepared(Path(output_dir) / "items")
     chosen = parse_benchmarks(benchmarks, limit=limit)
+    check_expected(expected, [benchmark.name for benchmark in chosen])
     permit([code for benchmark in chosen for code in benchmark.code], allowed=allow_code)
     # Of a study that was finished, the items need not be read.
     check_items([] if (Path(output_dir) / "study.json").exists() else chosen)
@@ -167,7 +174,6 @@ def evaluate(
         measure_outcome(
             benchmark,
             [tables[cells.key(condition, benchmark)] for condition in conditions],
-            resamples=resamples,
         )
         for benchmark in chosen
     ]
@@ -181,19 +187,35 @@ def evaluate(
         "prefix": prefix,
         "limit": limit,
         "batch_size": batch_size,
-        "resamples": resamples,
+        "expect": {side: list(names) for side, names in expected.but().items()},
+        "smallest_effect": smallest_effect,
     }
-    found = [summarize(outcome, conditions) for outcome in outcomes]
+    found = [summarize(outcome, conditions, smallest_effect) for outcome in outcomes]
     study = Study(
         [row for rows, _ in found for row in rows],
         [row for _, rows in found for row in rows],
-        *dissociate(outcomes, conditions),
-        _manifest(cells, targets, options, flawed) | {"transferred": transferred},
+        *dissociate(outcomes, conditions, expected),
+        [row for outcome in outcomes for row in find_trends(outcome, conditions)],
+        _manifest(cells, targets, options, flawed)
+        | {"transferred": transferred, "unable": [one.benchmark for one in outcomes if one.unable]},
         lambda: [(c.columns, b.name, tables[cells.key(c, b)]) for c in conditions for b in chosen],
     )
     with locked(folder / "study.lock", f"the summary in {output_dir}", once=True):
         study.save(output_dir)
     return study
+
+
+def check_smallest(share: float) -> None:
+    """Raise an `LsnsError` for a smallest effect that is no share."""
+    if not 0 < share <= 0.5:
+        raise LsnsError(f"smallest-effect must be above 0 and at most 0.5; got {share}")
+
+
+def _expected(expect: Mapping[str, Sequence[str]]) -> Expect:
+    unknown = next((name for name in expect if name not in ("harm", "spare")), None)
+    if unknown is not None:
+        raise LsnsError(f"expect has no {unknown!r}; use harm and spare")
+    return Expect(**{side: tuple(_several(names)) for side, names in expect.items()})
 
 
 def _prepared(folder: Path) -> Path:

@@ -93,6 +93,7 @@ class MinimalPairs(Benchmark):
                 "logp_bad": bad,
                 "score": 0.5 if good == bad else float(good > bad),
                 "correct": None if good == bad else good > bad,
+                "chance": 0.5,
                 "flaw": pair.flaw,
             }
             for pair, good, bad in zip(self.items, totals[::2], totals[1::2], strict=True)

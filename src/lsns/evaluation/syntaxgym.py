@@ -139,6 +139,7 @@ def _rows(suite: _Suite, item: str, scores: Iterator[TextScore]) -> Iterator[Row
             "prediction": place,
             "score": float(correct),
             "correct": correct,
+            "chance": 0.5,
             "flaw": suite.flaws.get(item),
         }
 

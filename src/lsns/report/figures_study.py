@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from lsns.errors import LsnsError
-from lsns.evaluation.benchmark import LANGUAGE
 from lsns.evaluation.conditions import ALL
 from lsns.evaluation.study import SummaryRow
 from lsns.report import style
@@ -55,8 +54,8 @@ class Lesion:
         A difference of perplexities is stored as the log of their ratio: nats per token.
         """
         scale = 1 / math.log(2) if row.measure == "perplexity" else 100.0
-        middle, low, high = row.effect
-        return scale * middle, scale * low, scale * high
+        middle, low, high = (scale * end for end in row.effect)
+        return middle, low, high
 
     def changes(self, kind: str) -> list[float]:
         """The change of every control of a kind."""
@@ -120,14 +119,17 @@ def lesions_of(results: Results) -> list[Lesion]:
 
 
 def own_lesion(results: Results) -> list[Lesion]:
-    """The lesion by the whole mask on the first benchmark of language, and that by the rest of it.
+    """The lesion by the whole mask on the first benchmark that it should harm, and by its rest.
 
     The rest: without its outlier units, if the study has it. Without a localization, the first
     lesion. Empty if the study has none by this mask.
     """
-    if not any(row.condition == "lesion" for row in results.summary):
+    study, network = results.study, (results.manifest.get("stimuli") or {}).get("name")
+    if study is None or not any(row.condition == "lesion" for row in study.summary):
         return []
-    found = [item for item in lesions_of(results) if item.row.domain == LANGUAGE]
+    found = [
+        item for item in lesions_of(results) if study.expects_harm(item.row, network) is not False
+    ]
     digest = _digest(results)
     own = [item for item in found if digest in (None, item.row.mask)][:1]
     return own + [
@@ -257,11 +259,11 @@ def _condition(item: Lesion, row: SummaryRow, kind: str) -> dict[str, Any]:
         "value": row.value,
         "unit": item.unit,
         "change": change,
-        "low": low,
-        "high": high,
+        "low": _finite(low),
+        "high": _finite(high),
         "size": f"{row.units}{known}",
-        "measured": f"{row.measure} {row.value:{form}} ({row.low:{form}} to {row.high:{form}})",
-        "changed": f"{change:+.3g} {item.unit} ({low:+.3g} to {high:+.3g})",
+        "measured": f"{row.measure} {row.value:{form}}{_words(row.low, row.high, form)}",
+        "changed": f"{change:+.3g} {item.unit}{_words(low, high, '+.3g')}",
     }
 
 
@@ -288,6 +290,16 @@ def _controls(item: Lesion, kind: str) -> dict[str, Any]:
         "controls": len(rows),
         "p of lesion": item.p_values.get(kind),
     }
+
+
+def _finite(number: float) -> float | None:
+    """Of one item alone there is no interval, and nothing to draw."""
+    return number if math.isfinite(number) else None
+
+
+def _words(low: float | None, high: float | None, form: str) -> str:
+    known = low is not None and high is not None and math.isfinite(low)
+    return f" ({low:{form}} to {high:{form}})" if known else ""
 
 
 def _look(kind: str) -> Look:

@@ -183,13 +183,12 @@ def _unit_numbers(results: Results) -> Iterator[_KeyNumber]:
     share = 100 * found.mask.count / units.size
     yield _KeyNumber("Selected units", str(found.mask.count), f"of {units.size}, or {share:.3g}%")
     yield _KeyNumber("Layers with units", str(int((counts > 0).sum())), f"of {len(units)} layers")
-    both, total = units & outliers, float(found.magnitudes[units].sum())
-    part = float(found.magnitudes[both].sum()) / total if total > 0 else 0.0
     audited = results.section("outliers")
-    chance = f"; chance: {audited.expected:.1f} units" if audited else ""
-    yield _KeyNumber(
-        "Outliers among them", str(int(both.sum())), f"{part:.0%} of the mask's magnitude{chance}"
-    )
+    note = "" if not audited else (
+        f"{audited.magnitude_share:.0%} of the mask's magnitude over all tokens; chance: "
+        f"{audited.expected:.1f} units"
+    )  # fmt: skip
+    yield _KeyNumber("Outliers among them", str(int((units & outliers).sum())), note)
 
 
 def _reliability(results: Results) -> _KeyNumber:

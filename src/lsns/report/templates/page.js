@@ -164,7 +164,7 @@
     const cells = [...body.rows].map((row) => row.cells[head.cellIndex]);
     const numbers = cells.some((cell) => cell.dataset.value !== undefined);
     const key = (cell) => {
-      if (!numbers) return cell.textContent;
+      if (!numbers) return cell.textContent.trim();
       return cell.dataset.value === undefined ? null : Number(cell.dataset.value);
     };
     const keyed = cells.map((cell) => ({ row: cell.parentElement, key: key(cell) }));
