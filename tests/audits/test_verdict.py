@@ -112,6 +112,8 @@ def test_harm(options, level, words):
         ({"uniform": 0.04, "layer": 0.04}, {}, "open"),
         (BEATEN, {"n": 3}, "open"),
         (BEATEN, {"match": 0.15}, "open"),
+        (BEATEN, {"effective": 6.9}, "open"),
+        (BEATEN, {"effective": 18.0}, "good"),
         (BEATEN, {"match": 0.9}, "good"),
         ({}, {}, "open"),
         ({"uniform": 0.3}, {"difference": 0.0, "half": 0.02}, "bad"),

@@ -18,7 +18,7 @@ import pytest
 from lsns.evaluation.benchmarks import parse_benchmarks
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts" / "write_benchmarks.py"
+SCRIPT = ROOT / "scripts" / "benchmarks" / "build_questions.py"
 DATA = ROOT / "src" / "lsns" / "evaluation" / "data"
 GUIDE = ROOT / "docs" / "questions.md"
 STIMULI = ROOT / "src" / "lsns" / "stimuli" / "data"
@@ -41,7 +41,7 @@ KINDS = sorted({uid.rpartition("_")[0] for uid in PARADIGMS["beliefs"]})
 
 
 def _script() -> ModuleType:
-    spec = spec_from_file_location("write_benchmarks", SCRIPT)
+    spec = spec_from_file_location("build_questions", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lsns import LsnsError
 from lsns.evaluation.statistics import (
@@ -13,7 +11,6 @@ from lsns.evaluation.statistics import (
     beside_controls,
     combine,
     empirical_p,
-    holm,
     lost_share,
     paradigm_values,
     trend,
@@ -148,19 +145,6 @@ def test_trend_is_a_t_over_slopes():
     assert found[0].value == pytest.approx(np.mean(slopes))
     assert found[1] == pytest.approx(stats.ttest_1samp(slopes, 0).pvalue)
     assert trend(values[:, :2], [1, 2]) is None
-
-
-def test_holm_steps_down():
-    p_values = [0.01, 0.04, 0.03, 0.005, 0.2, 0.03]
-    assert holm(p_values) == pytest.approx([0.05, 0.12, 0.12, 0.03, 0.2, 0.12])
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_keeps_the_order_and_is_no_less(p_values):
-    adjusted = holm(p_values)
-    assert all(p <= a <= 1 for p, a in zip(p_values, adjusted, strict=True))
-    order = np.argsort(p_values, kind="stable")
-    assert (np.diff(np.array(adjusted)[order]) >= 0).all()
 
 
 def test_p_counts_ties_against_the_mask():

@@ -100,7 +100,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Rule:
+class _Rule:
     """A rule: what it looks at, which question it answers, and the paper behind it."""
 
     judge: Callable[[Parts], Judgement]
@@ -445,57 +445,57 @@ def _share(part: float) -> str:
     return "none of" if part <= 0 else "more than" if part > 1 else f"{part:.0%} of"
 
 
-RULES: Mapping[str, Rule] = {
-    "selectivity": Rule(
+RULES: Mapping[str, _Rule] = {
+    "selectivity": _Rule(
         _selectivity,
         "existence",
         "Circular analysis in systems neuroscience: the dangers of double dipping "
         "(https://doi.org/10.1038/nn.2303)",
     ),
-    "calibration": Rule(
+    "calibration": _Rule(
         _calibration,
         "existence",
         "Nonparametric permutation tests for functional neuroimaging "
         "(https://doi.org/10.1002/hbm.1058)",
     ),
-    "reliability": Rule(
+    "reliability": _Rule(
         _reliability,
         "identity",
         "Guidelines, criteria, and rules of thumb for evaluating normed and standardized "
         "assessment instruments in psychology (https://doi.org/10.1037/1040-3590.6.4.284)",
     ),
-    "protocols": Rule(
+    "protocols": _Rule(
         _protocols,
         "identity",
         "Increasing Transparency Through a Multiverse Analysis "
         "(https://doi.org/10.1177/1745691616658637)",
     ),
-    "harm": Rule(
+    "harm": _Rule(
         _harm,
         "harm",
         "Equivalence Tests: A Practical Primer for t Tests, Correlations, and Meta-Analyses "
         "(https://doi.org/10.1177/1948550617697177)",
     ),
-    "controls": Rule(
+    "controls": _Rule(
         _controls,
         "harm",
         "Permutation P-values Should Never Be Zero (https://doi.org/10.2202/1544-6115.1585)",
     ),
-    "specificity": Rule(
+    "specificity": _Rule(
         _specificity,
         "specificity",
         "Erroneous analyses of interactions in neuroscience: a problem of significance "
         "(https://doi.org/10.1038/nn.2886)",
     ),
-    "outliers": Rule(
+    "outliers": _Rule(
         _outliers, "artefact", "Massive Activations in Large Language Models (arXiv 2402.17762)"
     ),
-    "without outliers": Rule(
+    "without outliers": _Rule(
         _without_outliers,
         "artefact",
         "Massive Activations in Large Language Models (arXiv 2402.17762)",
     ),
-    "confounds": Rule(
+    "confounds": _Rule(
         _confounds, "artefact", "A power primer (https://doi.org/10.1037/0033-2909.112.1.155)"
     ),
 }

@@ -189,20 +189,6 @@ def empirical_p(harm: float, controls: Sequence[float]) -> float:
     return (1 + as_harmful) / (1 + len(controls))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values over a family, in the order given.
-
-    Source: "A simple sequentially rejective multiple test procedure"
-    (https://www.jstor.org/stable/4615733).
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted, least = [1.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = least
-    return adjusted
-
-
 def trend(
     values: Float[Array, "n_units n_doses"], doses: Sequence[float]
 ) -> tuple[Estimate, float] | None:

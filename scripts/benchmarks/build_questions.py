@@ -19,7 +19,7 @@ from itertools import product
 from operator import add, mul, sub
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[1] / "src" / "lsns" / "evaluation" / "data"
+FOLDER = Path(__file__).resolve().parents[2] / "src" / "lsns" / "evaluation" / "data"
 SEED = 20252
 COUPLES = 10
 ATTEMPTS = 1000
